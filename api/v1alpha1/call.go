@@ -12,9 +12,6 @@ import (
 
 // Calls are the calls one request makes: the groups in sequence, the calls of one group in parallel. An empty list says
 // that there are none; a missing one leaves them to be inferred.
-//
-// +kubebuilder:validation:Schemaless
-// +kubebuilder:pruning:PreserveUnknownFields
 type Calls []CallGroup
 
 // CallGroup is one call, or several made at once. In JSON and YAML a group of one is the call itself.
@@ -36,6 +33,8 @@ type Call struct {
 	// Timeout of this call; default the caller's timeout.
 	Timeout *Duration `json:"timeout,omitempty"`
 	// CacheHit is the share of calls answered by the caller itself (default 0).
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	CacheHit *Share `json:"cacheHit,omitempty"`
 }
 

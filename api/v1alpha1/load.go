@@ -54,9 +54,6 @@ type DailyLoad struct {
 
 // DailyShape is the name of a curve, or 24 hourly values joined by a monotone cubic. Hourly values are spread so that
 // the least is low and the greatest high; without low and high they are rates.
-//
-// +kubebuilder:validation:Schemaless
-// +kubebuilder:pruning:PreserveUnknownFields
 type DailyShape struct {
 	Name   string    `json:"name,omitempty"` // cosine, office, evening
 	Hourly []float64 `json:"hourly,omitempty"`

@@ -54,6 +54,8 @@ type ProgramSpec struct {
 	// Outcomes replace Duration and ExitCode by a draw for each start, by weight.
 	Outcomes []Outcome `json:"outcomes,omitempty"`
 	// OnTerm is the reaction to SIGTERM; default exit 0 after model.stop.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	OnTerm *OnTerm `json:"onTerm,omitempty"`
 	// Ports listened on beyond those the container declares.
 	Ports []ProgramPort `json:"ports,omitempty"`
@@ -95,9 +97,6 @@ type Outcome struct {
 }
 
 // OnTerm is the reaction to SIGTERM: the word ignore, or {after, exitCode}.
-//
-// +kubebuilder:validation:Schemaless
-// +kubebuilder:pruning:PreserveUnknownFields
 type OnTerm struct {
 	// Ignore SIGTERM: only SIGKILL at the end of the grace period ends the container.
 	Ignore bool `json:"ignore,omitempty"`

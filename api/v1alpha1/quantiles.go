@@ -11,9 +11,6 @@ const normalQuantile99 = 2.3263478740408408
 
 // Quantiles describe a log-normal time by its median and its 99 % quantile. A single duration means a constant.
 // A P99 of zero means "not given"; the field it belongs to says what is then assumed.
-//
-// +kubebuilder:validation:Schemaless
-// +kubebuilder:pruning:PreserveUnknownFields
 type Quantiles struct {
 	P50 Duration `json:"p50"`
 	P99 Duration `json:"p99,omitzero"`

@@ -15,9 +15,6 @@ import (
 const RateMax = 1e7
 
 // Rate is a number of occurrences per second. A bare number is per second; 600/min, 2/h and 0.5/d name their unit.
-//
-// +kubebuilder:validation:Schemaless
-// +kubebuilder:validation:XIntOrString
 type Rate float64
 
 var perUnit = map[string]time.Duration{
@@ -61,9 +58,6 @@ func (r *Rate) UnmarshalText(text []byte) error {
 func (r *Rate) UnmarshalJSON(data []byte) error { return unmarshalScalar(data, r.UnmarshalText) }
 
 // Share is a part of a whole: 5% or 0.05.
-//
-// +kubebuilder:validation:Schemaless
-// +kubebuilder:validation:XIntOrString
 type Share float64
 
 // UnmarshalText reads a Share. Whether it may exceed 1 depends on the field, so the reader of the field decides.

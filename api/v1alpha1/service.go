@@ -32,19 +32,27 @@ type ServiceModel struct {
 	// Crash makes containers exit; default never.
 	Crash *Crash `json:"crash,omitempty"`
 	// Memory is the working set of one pod; default base 60 % of its request, or 64Mi without one.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Memory *MemoryModel `json:"memory,omitempty"`
 	// Ready is the time from process start (after the image pull) to the first good probe, drawn per pod.
 	// Default p50 5s, p99 15s; p50 alone implies p99 = 3·p50.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Ready *Quantiles `json:"ready,omitempty"`
 	// Stop is the time from SIGTERM to exit; default 1s.
 	Stop *Duration `json:"stop,omitempty"`
 	// Warmup makes the first requests of a pod dearer; default none, for jvm factor 3, half-life 45s, 1 core for 20s.
 	Warmup *Warmup `json:"warmup,omitempty"`
 	// Balance is how callers choose a pod; default random, for gRPC ports behind a ClusterIP connection.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Balance *Balance `json:"balance,omitempty"`
 	// Idle is the use without requests; default 5m CPU and the memory base.
 	Idle *Idle `json:"idle,omitempty"`
 	// Noise is the standard deviation of the slow (τ = 60s) random factor on the CPU use of each pod; default 5%.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Noise *Share `json:"noise,omitempty"`
 	// CPUFactor multiplies the CPU time of every route; with image, how a slower release is described. Default 1.
 	CPUFactor *float64 `json:"cpuFactor,omitempty"`
@@ -62,10 +70,16 @@ type RouteModel struct {
 	CPUScv *float64 `json:"cpuScv,omitempty"`
 	// Latency is the own time of a request at low load, CPU included and calls excluded, log-normal.
 	// Default p50 = cpu + 5ms, p99 = 4·p50.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Latency *Quantiles `json:"latency,omitempty"`
 	// Calls a request makes; default inferred from environment and configuration. An empty list says none.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Calls Calls `json:"calls,omitzero"`
 	// Errors is the share of requests that fail by themselves; default 0.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Errors *Share `json:"errors,omitempty"`
 }
 
@@ -97,6 +111,8 @@ type Retries struct {
 	// Max tries after the first; default 0.
 	Max int32 `json:"max,omitempty"`
 	// Budget limits retries to this share of first tries over ten seconds; default no limit.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Budget *Share `json:"budget,omitempty"`
 	// On lists what is retried: 5xx, timeout, connect. Default 5xx and timeout.
 	On []RetryCause `json:"on,omitempty"`
@@ -118,10 +134,14 @@ const (
 // Crash makes containers exit with code 1.
 type Crash struct {
 	// Rate of crashes a running pod, for example 0.1/h.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	Rate *Rate `json:"rate,omitempty"`
 	// After this time of every run.
 	After *Duration `json:"after,omitempty"`
 	// OnStart is the share of starts that fail.
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
 	OnStart *Share `json:"onStart,omitempty"`
 }
 
@@ -189,9 +209,6 @@ const (
 )
 
 // Balance is how callers choose a pod. The name alone is enough when there is nothing else to say.
-//
-// +kubebuilder:validation:Schemaless
-// +kubebuilder:pruning:PreserveUnknownFields
 type Balance struct {
 	Kind BalanceKind `json:"kind"`
 	// PerClient connections each calling pod opens (connection only); default 1.
