@@ -1,0 +1,126 @@
+package virtual
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	coordv1 "k8s.io/api/coordination/v1"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	leaseSeconds = 40
+	// leasePeriod is how often leases are renewed: anything well below the node-lifecycle controller's 50 s is the same
+	// to it as the kubelet's 10 s.
+	leasePeriod = 25 * time.Second
+)
+
+// leasing reports whether nodes renew leases now.
+func (e *Engine) leasing() bool {
+	switch e.opts.Heartbeat {
+	case HeartbeatLease:
+		return true
+	case HeartbeatQuiet:
+		return e.watchful.on
+	default:
+		wanted := 0
+		for _, g := range e.groups {
+			wanted += g.want
+		}
+		return e.watchful.on || max(wanted, len(e.byNode)) <= autoLeaseNodes
+	}
+}
+
+// renew has a node's lease written and arms the next renewal, spread over the period by node.
+func (e *Engine) renew(n *nodeRecord, now time.Time) {
+	if n.silent || !n.instance || !e.leasing() {
+		return
+	}
+	n.beat = true
+	e.enqueueNode(n)
+	phase := time.Duration(draw(e.opts.Seed, "lease", n.name) % uint64(leasePeriod))
+	next := now.Truncate(leasePeriod).Add(phase)
+	for !next.After(now) {
+		next = next.Add(leasePeriod)
+	}
+	e.timers.arm(&n.lease, e.grain(next))
+	e.poke()
+}
+
+func (e *Engine) stopBeats(n *nodeRecord) {
+	e.timers.disarm(&n.lease)
+	n.beat = false
+}
+
+func (e *Engine) leaseRequest(n *nodeRecord, now time.Time) func(context.Context) func() error {
+	leases := e.opts.Client.CoordinationV1().Leases(v1.NamespaceNodeLease)
+	at := metav1.NewMicroTime(now)
+	seconds := int32(leaseSeconds)
+	exists := n.hasLease
+	return func(ctx context.Context) func() error {
+		var err error
+		if exists {
+			patch, _ := json.Marshal(map[string]any{"spec": map[string]any{"renewTime": at, "holderIdentity": n.name}})
+			_, err = leases.Patch(ctx, n.name, types.MergePatchType, patch, metav1.PatchOptions{})
+			if apierrors.IsNotFound(err) {
+				exists = false
+			}
+		}
+		if !exists {
+			lease := &coordv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: n.name, Namespace: v1.NamespaceNodeLease},
+				Spec: coordv1.LeaseSpec{HolderIdentity: &n.name, LeaseDurationSeconds: &seconds, RenewTime: &at}}
+			if n.obj != nil {
+				lease.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.name, UID: n.obj.UID}}
+			}
+			_, err = leases.Create(ctx, lease, metav1.CreateOptions{})
+			if apierrors.IsAlreadyExists(err) { // a previous life's: take it over
+				patch, _ := json.Marshal(map[string]any{"spec": map[string]any{"renewTime": at, "holderIdentity": n.name, "leaseDurationSeconds": seconds}})
+				_, err = leases.Patch(ctx, n.name, types.MergePatchType, patch, metav1.PatchOptions{})
+			}
+		}
+		return func() error {
+			n.hasLease = err == nil
+			n.beat = n.beat || err != nil
+			if err == nil {
+				e.counters.LeaseWrites++
+			}
+			return err
+		}
+	}
+}
+
+// nodeStatusRequest writes the fields of a node's status that are ours, as a merge patch: other fields survive.
+func (e *Engine) nodeStatusRequest(n *nodeRecord) func(context.Context) func() error {
+	now := time.Now()
+	status := map[string]any{
+		"conditions": nodeConditions(n.obj.Status.Conditions, n.health, now),
+		"nodeInfo":   systemInfo(n.name, n.boot, e.opts.Seed, e.opts.KubeletVersion),
+	}
+	if len(n.obj.Status.Addresses) == 0 {
+		status["addresses"] = []v1.NodeAddress{{Type: v1.NodeInternalIP, Address: n.view.IP}, {Type: v1.NodeHostName, Address: n.name}}
+	}
+	if len(n.obj.Status.Allocatable) == 0 {
+		shape := kwokShape(n.obj.Status.Capacity)
+		status["allocatable"], status["capacity"] = shape, shape
+	}
+	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": n.obj.UID}, "status": status})
+	return func(ctx context.Context) func() error {
+		if err == nil {
+			_, err = e.opts.Client.CoreV1().Nodes().Patch(ctx, n.name, types.MergePatchType, body, metav1.PatchOptions{}, "status")
+		}
+		return func() error {
+			if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+				return nil // deleted, or another node of the same name
+			}
+			n.dirty = n.dirty || err != nil
+			if err == nil {
+				e.counters.NodeWrites++
+			}
+			return err
+		}
+	}
+}
