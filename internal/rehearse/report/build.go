@@ -1,0 +1,488 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairway-dev/fairway/internal/kube/catalog"
+	"github.com/fairway-dev/fairway/internal/rehearse/causes"
+	"github.com/fairway-dev/fairway/internal/rehearse/cost"
+	"github.com/fairway-dev/fairway/internal/rehearse/expect"
+	"github.com/fairway-dev/fairway/internal/rehearse/record"
+)
+
+// What a report keeps. Beyond it the least important goes first and Limits says so; a report must stay small enough to
+// attach to a pull request and to open on a phone.
+const (
+	maxEntries      = 4000 // of the shown seed
+	maxEntriesOther = 300  // notable ones of each other seed, for comparisons
+	maxColumns      = 600
+	maxPendingRows  = 200
+	maxEvictions    = 1000
+	pendingNotable  = 30 * time.Second // shorter waits are normal scheduling
+)
+
+// Source is everything a report is built from.
+type Source struct {
+	Scenario Scenario
+	Runs     []record.Run // one a seed, any order
+	Baseline []record.Run // the paired runs without the change; empty without one
+	// Expectations evaluates the runs; nil when there is nothing to expect (a report of raw facts).
+	Expectations func(runs, baseline []expect.Observed) []expect.Result
+	Prices       cost.Prices
+	// Warnings are said on top: load that reaches nothing, objects left out, a cluster that was not at rest.
+	Warnings []string
+	// WithExecution adds real time and memory use, which differ between equal runs.
+	WithExecution bool
+}
+
+// Build makes the report. Runs are sorted by seed, timelines folded and linked to their causes, everything rounded.
+func Build(s Source) *Report {
+	runs, baseline := observe(s.Runs, s.Prices), observe(s.Baseline, s.Prices)
+	r := &Report{Schema: Schema, Scenario: s.Scenario, Summary: map[string]Metric{}}
+	r.Scenario.Inputs = nonNil(r.Scenario.Inputs)
+	r.Scenario.Seeds = make([]int64, 0, len(runs))
+	for _, run := range runs {
+		r.Scenario.Seeds = append(r.Scenario.Seeds, run.Run.Start.Seed)
+	}
+	if s.Expectations != nil {
+		r.Verdict.Expectations = s.Expectations(runs, baseline)
+	}
+	r.Verdict.Expectations = nonNil(r.Verdict.Expectations)
+	r.Verdict.Warnings = nonNil(slices.Clone(s.Warnings))
+	r.Summary = summarise(runs, r.Verdict.Expectations)
+	r.Seeds = seeds(runs, r.Verdict.Expectations, r.Summary)
+	shown := worst(runs, r.Seeds, r.Verdict.Expectations)
+	r.Provenance = provenance(runs)
+	if shown >= 0 {
+		r.show(runs, shown)
+	}
+	r.fillLists()
+	r.Fidelity = fidelity(s.Scenario.Fidelity, runs)
+	if len(baseline) > 0 {
+		r.compareBaseline(baseline)
+	}
+	r.decide(runs, shown)
+	r.Verdict.Moments = moments(r)
+	if s.WithExecution {
+		for _, run := range runs {
+			if run.Run.End != nil && run.Run.End.Execution != nil {
+				r.Execution = append(r.Execution, Execution{Seed: run.Run.Start.Seed, Execution: *run.Run.End.Execution})
+			}
+		}
+	}
+	return r
+}
+
+// observe prepares runs for evaluation, sorted by seed: tables turned, bills made, timelines folded and linked.
+func observe(runs []record.Run, prices cost.Prices) []expect.Observed {
+	list := make([]expect.Observed, 0, len(runs))
+	for i := range runs {
+		run := runs[i]
+		run.Timeline = causes.Annotate(&run)
+		list = append(list, expect.Observed{Run: &run, Table: run.Table(), Bill: cost.Charge(&run, prices)})
+	}
+	slices.SortStableFunc(list, func(a, b expect.Observed) int { return cmp.Compare(a.Run.Start.Seed, b.Run.Start.Seed) })
+	return list
+}
+
+func nonNil[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+// fillLists replaces null lists, so that readers need no special case.
+func (r *Report) fillLists() {
+	r.Timeline, r.Steps, r.Loads = nonNil(r.Timeline), nonNil(r.Steps), nonNil(r.Loads)
+	r.Workloads, r.Nodes, r.Pending = nonNil(r.Workloads), nonNil(r.Nodes), nonNil(r.Pending)
+	r.Evictions, r.Calls = nonNil(r.Evictions), nonNil(r.Calls)
+	r.Assumptions, r.Limits = nonNil(r.Assumptions), nonNil(r.Limits)
+	r.Series.Columns = nonNil(r.Series.Columns)
+	r.Cost.Pools, r.Cost.ByWorkload = nonNil(r.Cost.Pools), nonNil(r.Cost.ByWorkload)
+}
+
+func provenance(runs []expect.Observed) Provenance {
+	p := Provenance{Versions: map[string]string{}, Runs: []RunHash{}}
+	for _, o := range runs {
+		for k, v := range o.Run.Start.Versions {
+			p.Versions[k] = v
+		}
+		p.Build = cmp.Or(p.Build, o.Run.Start.Build)
+		h := RunHash{Seed: o.Run.Start.Seed}
+		if e := o.Run.End; e != nil {
+			h.WritesHash, h.TimelineHash, h.Writes = e.WritesHash, e.TimelineHash, e.Writes
+		}
+		p.Runs = append(p.Runs, h)
+	}
+	return p
+}
+
+// incomplete says why a run has no end, or "".
+func incomplete(run *record.Run) string {
+	switch {
+	case run.End == nil:
+		return "the run broke off"
+	case run.End.Incomplete != "":
+		return run.End.Incomplete
+	}
+	return ""
+}
+
+func seeds(runs []expect.Observed, results []expect.Result, summary map[string]Metric) []Seed {
+	list := make([]Seed, 0, len(runs))
+	for i, o := range runs {
+		s := Seed{Seed: o.Run.Start.Seed, Result: Pass, Failed: []string{}, Incomplete: incomplete(o.Run),
+			Availability: at(summary, "availability", i), P95: at(summary, "latency_p95_seconds", i), Cost: at(summary, "cost_total", i)}
+		for _, e := range results {
+			for _, in := range e.Seeds {
+				if in.Seed == s.Seed && !in.Held {
+					s.Failed = append(s.Failed, e.Name)
+					if e.Severity == expect.SeverityError {
+						s.Result = Fail
+					}
+				}
+			}
+		}
+		if s.Incomplete != "" {
+			s.Result = Incomplete
+			s.EndedAt = ended(o.Run).Format(time.RFC3339)
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+func at(summary map[string]Metric, name string, i int) Number {
+	if m, ok := summary[name]; ok && i < len(m.PerSeed) {
+		return m.PerSeed[i]
+	}
+	return Missing
+}
+
+// ended is the last virtual moment a run is known to have reached.
+func ended(run *record.Run) time.Time {
+	if run.End != nil && !run.End.Time.IsZero() {
+		return run.End.Time
+	}
+	if n := len(run.Samples); n > 0 {
+		return run.Samples[n-1].Time
+	}
+	return run.Start.PlayFrom
+}
+
+// worst picks the seed to show: broken off first, then most failures, longest failing, lowest availability, lowest seed.
+func worst(runs []expect.Observed, list []Seed, results []expect.Result) int {
+	best := -1
+	score := func(i int) [4]float64 {
+		s := [4]float64{}
+		if list[i].Result == Incomplete {
+			s[0] = 1
+		}
+		s[1] = float64(len(list[i].Failed))
+		for _, e := range results {
+			for _, in := range e.Seeds {
+				if in.Seed == list[i].Seed && !in.Held {
+					s[2] += in.TotalSeconds
+				}
+			}
+		}
+		if a := list[i].Availability; a.Known() {
+			s[3] = 1 - float64(a)
+		}
+		return s
+	}
+	var top [4]float64
+	for i := range runs {
+		if s := score(i); best < 0 || slices.Compare(s[:], top[:]) > 0 {
+			best, top = i, s
+		}
+	}
+	return best
+}
+
+// show fills the tables that describe one seed.
+func (r *Report) show(runs []expect.Observed, shown int) {
+	o := runs[shown]
+	run := o.Run
+	r.Verdict.ShownSeed = run.Start.Seed
+	r.Scenario.Start, r.Scenario.Seconds = run.Start.PlayFrom.UTC(), run.Start.PlayTo.Sub(run.Start.PlayFrom).Seconds()
+	r.Scenario.StepSecond = run.Start.SampleStep.Seconds()
+	r.Cost = roundAll(o.Bill)
+	r.Series = series(runs, shown, &r.Limits)
+	r.Timeline = entries(runs, shown, &r.Limits)
+	r.Loads = roundAll(run.Loads)
+	r.Workloads = workloads(o)
+	r.Nodes = nodes(run)
+	r.Pending = pendingRows(run, &r.Limits)
+	r.Steps = steps(o)
+	r.Evictions = evictions(run, &r.Limits)
+	r.Calls = calls(run)
+	r.Assumptions = assumptions(run)
+	r.Limits = append(r.Limits, run.Limits...)
+	slices.SortStableFunc(r.Limits, func(a, b record.Limit) int { return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Why, b.Why)) })
+}
+
+func workloads(o expect.Observed) []Workload {
+	rows := make([]Workload, 0, len(o.Run.Workloads))
+	for _, w := range o.Run.Workloads {
+		row := Workload{Workload: w, Cost: 0, IdleCost: 0}
+		for _, c := range o.Bill.ByWorkload {
+			if c.Object == w.Object {
+				row.Cost, row.IdleCost = Number(c.Cost), Number(c.Idle)
+			}
+		}
+		for _, p := range o.Run.Pods {
+			if p.Workload == w.Object {
+				row.Pods++
+				row.Restarts += p.Restarts
+				row.OOMKills += p.OOMKills
+			}
+		}
+		row.Workload = roundAll(row.Workload)
+		rows = append(rows, row)
+	}
+	slices.SortFunc(rows, func(a, b Workload) int { return cmp.Compare(a.Object, b.Object) })
+	return rows
+}
+
+func nodes(run *record.Run) []Node {
+	placed := map[string]int{}
+	for _, p := range run.Pods {
+		placed[p.Node]++
+	}
+	rows := make([]Node, 0, len(run.Nodes))
+	for _, n := range run.Nodes {
+		rows = append(rows, Node{Name: n.Name, Pool: n.Pool, Type: n.Type, Zone: n.Zone, CapacityType: n.CapacityType,
+			Requested: n.Requested, Ready: n.Ready, Gone: n.Gone, Reason: n.Reason, PodsMax: placed[n.Name]})
+	}
+	slices.SortFunc(rows, func(a, b Node) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.Requested.Compare(b.Requested)) })
+	return rows
+}
+
+func pendingRows(run *record.Run, limits *[]record.Limit) []Pending {
+	rows := []Pending{}
+	for _, p := range run.Pods {
+		wait, placed, ok := expect.PendingTime(run, p)
+		if !ok || wait < pendingNotable && placed {
+			continue
+		}
+		row := Pending{Pod: p.Namespace + "/" + p.Name, Workload: p.Workload, Since: p.Created, Seconds: significant(wait.Seconds(), summaryDigits), Placed: placed}
+		if !placed {
+			row.Reason = cmp.Or(p.Message, p.Reason)
+			want := catalog.Resources{CPUMillicores: int64(math.Ceil(p.CPURequestCores * 1000)), MemoryBytes: int64(p.MemoryRequestBytes), Pods: 1}
+			if t, ok := catalog.Smallest(want, ""); ok {
+				row.Fits = t.Name
+			}
+		}
+		rows = append(rows, row)
+	}
+	slices.SortFunc(rows, func(a, b Pending) int {
+		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), a.Since.Compare(b.Since), cmp.Compare(a.Pod, b.Pod))
+	})
+	return cut(rows, maxPendingRows, "pending pods", "those that waited longest are kept", limits)
+}
+
+func evictions(run *record.Run, limits *[]record.Limit) []record.Eviction {
+	rows := slices.Clone(run.Evictions)
+	slices.SortStableFunc(rows, func(a, b record.Eviction) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Pod, b.Pod)) })
+	return cut(rows, maxEvictions, "evictions", "the first are kept", limits)
+}
+
+func cut[T any](rows []T, n int, what, why string, limits *[]record.Limit) []T {
+	if len(rows) <= n {
+		return rows
+	}
+	*limits = append(*limits, record.Limit{What: fmt.Sprintf("%d of %d %s left out", len(rows)-n, len(rows), what), Why: why})
+	return rows[:n]
+}
+
+func steps(o expect.Observed) []Step {
+	rows := make([]Step, 0, len(o.Run.Steps))
+	for _, s := range o.Run.Steps {
+		row := Step{Step: s}
+		if !s.At.IsZero() && expect.Disturbs(s.Action) {
+			if d, ok := expect.Recovery(o, s.At, ""); ok {
+				n := Number(d.Seconds())
+				row.RecoverySeconds = &n
+			}
+		}
+		rows = append(rows, row)
+	}
+	slices.SortStableFunc(rows, func(a, b Step) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Occurrence, b.Occurrence))
+	})
+	return rows
+}
+
+func calls(run *record.Run) []Call {
+	saturated := map[string]bool{}
+	for _, e := range run.Timeline {
+		if e.Kind == record.KindSaturation && e.Severity != record.Info {
+			saturated[causes.ServiceOf(e)] = true
+		}
+	}
+	rows := make([]Call, 0, len(run.Calls))
+	for _, c := range run.Calls {
+		row := Call{Call: roundAll(c), Bottleneck: saturated[c.To]}
+		for _, below := range run.Calls {
+			if below.From == c.To && saturated[below.To] {
+				row.Bottleneck = false // something deeper is
+			}
+		}
+		rows = append(rows, row)
+	}
+	slices.SortFunc(rows, func(a, b Call) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
+	return rows
+}
+
+func assumptions(run *record.Run) []record.Assumed {
+	rows := roundAll(slices.Clone(run.Assumptions))
+	slices.SortStableFunc(rows, func(a, b record.Assumed) int {
+		return cmp.Or(cmp.Compare(b.CPUShare, a.CPUShare), cmp.Compare(a.What, b.What), cmp.Compare(a.FromObject, b.FromObject))
+	})
+	return rows
+}
+
+func fidelity(mode string, runs []expect.Observed) Fidelity {
+	f := Fidelity{Mode: cmp.Or(mode, "flow"),
+		Sentence: "Not calibrated: compare futures with each other; do not read absolute latency or cost per request."}
+	expected, unknown := 0, 0
+	for _, o := range runs {
+		e, u := causes.Unknown(o.Run.Timeline)
+		expected, unknown = expected+e, unknown+u
+	}
+	if expected > 0 {
+		f.UnknownCauseShare = significant(float64(unknown)/float64(expected), seriesDigits)
+	}
+	return f
+}
+
+// decide fills result and headline.
+func (r *Report) decide(runs []expect.Observed, shown int) {
+	v := &r.Verdict
+	v.Result = Pass
+	if len(runs) == 0 {
+		v.Result, v.Headline = Invalid, "Nothing was run."
+		return
+	}
+	failed := failures(v.Expectations)
+	for _, s := range r.Seeds {
+		if s.Result == Incomplete {
+			v.Result = Incomplete
+		}
+	}
+	switch {
+	case v.Result == Incomplete:
+		o := runs[shown]
+		v.Headline = fmt.Sprintf("Stopped at %s in seed %d: %s. What is known until then follows.", r.clock(ended(o.Run)), o.Run.Start.Seed, strings.TrimSuffix(incomplete(o.Run), "."))
+	case len(failed) > 0:
+		v.Result = Fail
+		v.Headline = r.failureHeadline(failed)
+	default:
+		v.Headline = r.passHeadline()
+	}
+}
+
+// failures are the expectations that fail the rehearsal, worst first.
+func failures(results []expect.Result) []expect.Result {
+	var failed []expect.Result
+	for _, e := range results {
+		if !e.Held && e.Severity == expect.SeverityError {
+			failed = append(failed, e)
+		}
+	}
+	slices.SortStableFunc(failed, func(a, b expect.Result) int {
+		return cmp.Or(cmp.Compare(kindRank(a.Kind), kindRank(b.Kind)), cmp.Compare(a.HeldIn, b.HeldIn))
+	})
+	return failed
+}
+
+// kindRank orders failures by how directly users feel them.
+func kindRank(kind string) int {
+	order := []string{"slo", "recovery", "end", "pending", "replicas", "disruption", "noWorse", "steps", "cel", "cost"}
+	if i := slices.Index(order, kind); i >= 0 {
+		return i
+	}
+	return len(order)
+}
+
+func (r *Report) failureHeadline(failed []expect.Result) string {
+	e := failed[0]
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s, wanted %s", e.Name, cmp.Or(e.Value, "no data"), e.Limit)
+	if !e.FirstAt.IsZero() {
+		fmt.Fprintf(&b, ", first at %s", r.clock(e.FirstAt))
+	}
+	if root := r.root(e.Why); root != "" {
+		fmt.Fprintf(&b, ", because of %s", root)
+	}
+	if e.Of > 1 {
+		fmt.Fprintf(&b, " (held in %d of %d seeds)", e.HeldIn, e.Of)
+	}
+	if n := len(failed) - 1; n > 0 {
+		fmt.Fprintf(&b, "; %d more failed", n)
+	}
+	return b.String() + "."
+}
+
+// root is the last entry of a cause chain in words.
+func (r *Report) root(chain []int) string {
+	if len(chain) < 2 {
+		return ""
+	}
+	for _, e := range r.Timeline {
+		if e.ID == chain[len(chain)-1] && e.Seed == r.Verdict.ShownSeed {
+			if e.Kind == record.KindStep {
+				return `"` + e.Object + `"`
+			}
+			return lowerFirst(e.What)
+		}
+	}
+	return ""
+}
+
+func lowerFirst(s string) string {
+	if len(s) > 1 && s[0] >= 'A' && s[0] <= 'Z' && (s[1] < 'A' || s[1] > 'Z') {
+		return string(s[0]+'a'-'A') + s[1:]
+	}
+	return s
+}
+
+func (r *Report) passHeadline() string {
+	var parts []string
+	if n := len(r.Verdict.Expectations); n > 0 {
+		held := 0
+		for _, e := range r.Verdict.Expectations {
+			if e.Held {
+				held++
+			}
+		}
+		parts = append(parts, fmt.Sprintf("%d of %d expectations held in %s", held, n, plural(len(r.Seeds), "seed")))
+	}
+	if a, ok := r.Summary["availability"]; ok && a.Value.Known() {
+		parts = append(parts, formatValue(float64(a.Value), "ratio")+" of "+formatValue(float64(r.Summary["requests"].Value), "requests")+" requests served well")
+	}
+	if p, ok := r.Summary["latency_p95_seconds"]; ok && p.Value.Known() {
+		parts = append(parts, "p95 "+formatValue(float64(p.Value), "s"))
+	}
+	if c, ok := r.Summary["cost_total"]; ok && c.Value.Known() {
+		parts = append(parts, formatValue(float64(c.Value), c.Unit))
+	}
+	if len(parts) == 0 {
+		return "The run finished; nothing was expected of it."
+	}
+	return strings.Join(parts, ", ") + "."
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

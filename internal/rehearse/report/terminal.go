@@ -1,0 +1,338 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/fairway-dev/fairway/internal/rehearse/expect"
+	"github.com/fairway-dev/fairway/internal/rehearse/record"
+)
+
+// What fits on a terminal that somebody reads at night.
+const (
+	terminalLines    = 40
+	terminalMinWidth = 60
+	terminalMaxWidth = 120
+	shownFailures    = 4
+	shownHeld        = 5
+	shownSummary     = 8
+	shownEvents      = 5
+)
+
+// Terminal renders the report in at most 40 lines of at most width columns (60 to 120): verdict, expectations, the
+// figures that matter with the baseline beside them, the five entries to look at, and what to do next. Plain text.
+func Terminal(r *Report, width int) string { return terminal(r, width, ink{}) }
+
+// TerminalInColour is Terminal with ANSI colours.
+func TerminalInColour(r *Report, width int) string {
+	return terminal(r, width, ink{bold: "\x1b[1m", good: "\x1b[32m", bad: "\x1b[31m", warn: "\x1b[33m", faint: "\x1b[2m", off: "\x1b[0m"})
+}
+
+// ink holds escape sequences; the zero value writes plain text.
+type ink struct{ bold, good, bad, warn, faint, off string }
+
+func (i ink) in(colour, text string) string {
+	if colour == "" {
+		return text
+	}
+	return colour + text + i.off
+}
+
+type screen struct {
+	lines []string
+	width int
+	ink   ink
+}
+
+func terminal(r *Report, width int, colours ink) string {
+	s := &screen{width: min(max(width, terminalMinWidth), terminalMaxWidth), ink: colours}
+	s.head(r)
+	s.expectations(r)
+	s.figures(r)
+	s.events(r)
+	s.foot(r)
+	if len(s.lines) > terminalLines {
+		s.lines = append(s.lines[:terminalLines-1], s.ink.in(colours.faint, "…"))
+	}
+	return strings.Join(s.lines, "\n") + "\n"
+}
+
+func (s *screen) line(colour, text string) {
+	s.lines = append(s.lines, s.ink.in(colour, clip(text, s.width)))
+}
+
+// wrapped writes text over up to n lines with an indent.
+func (s *screen) wrapped(colour, indent, text string, n int) {
+	for i, l := range wrap(text, s.width-len(indent), n) {
+		if i > 0 && strings.TrimSpace(indent) != "" {
+			indent = strings.Repeat(" ", utf8.RuneCountInString(indent))
+		}
+		s.line(colour, indent+l)
+	}
+}
+
+func (s *screen) head(r *Report) {
+	word, colour := strings.ToUpper(r.Verdict.Result), s.ink.bad
+	if r.Verdict.Result == Pass {
+		colour = s.ink.good
+	}
+	s.line(colour, fmt.Sprintf("%s  %s", word, cmp.Or(r.Scenario.Title, r.Scenario.Name)))
+	if len(r.Seeds) > 0 {
+		end := r.Scenario.Start.Add(time.Duration(r.Scenario.Seconds * float64(time.Second))).In(r.location())
+		s.line(s.ink.faint, fmt.Sprintf("%s to %s %s (%s) · %s", r.Scenario.Start.In(r.location()).Format("Mon 2 Jan 2006 15:04"), end.Format("Mon 15:04"),
+			r.Scenario.TimeZone, seconds(r.Scenario.Seconds), seedNames(r)))
+	}
+	s.line("", "")
+	s.wrapped(s.ink.bold, "", r.Verdict.Headline, 3)
+	for i, w := range r.Verdict.Warnings {
+		if i == 2 {
+			s.line(s.ink.warn, fmt.Sprintf("! %d more warnings in the report", len(r.Verdict.Warnings)-i))
+			break
+		}
+		s.wrapped(s.ink.warn, "! ", w, 2)
+	}
+}
+
+func seedNames(r *Report) string {
+	if n := len(r.Seeds); n > 1 {
+		return fmt.Sprintf("%d seeds, shown: %d", n, r.Verdict.ShownSeed)
+	}
+	return fmt.Sprintf("seed %d", r.Verdict.ShownSeed)
+}
+
+func (s *screen) expectations(r *Report) {
+	if len(r.Verdict.Expectations) == 0 {
+		return
+	}
+	s.line("", "")
+	var failed, held []expect.Result
+	for _, e := range r.Verdict.Expectations {
+		if e.Held {
+			held = append(held, e)
+		} else {
+			failed = append(failed, e)
+		}
+	}
+	width := 0
+	for _, e := range r.Verdict.Expectations {
+		width = min(max(width, utf8.RuneCountInString(e.Name)), s.width/2-8)
+	}
+	for i, e := range failed {
+		if i == shownFailures {
+			s.line(s.ink.bad, fmt.Sprintf("✘ %d more failed", len(failed)-i))
+			break
+		}
+		mark, colour := "✘", s.ink.bad
+		if e.Severity == expect.SeverityWarn {
+			mark, colour = "!", s.ink.warn
+		}
+		s.line(colour, fmt.Sprintf("%s %s  %s, wanted %s", mark, pad(e.Name, width), cmp.Or(e.Value, "no data"), e.Limit))
+		if detail := failureDetail(r, e); detail != "" && i < 3 {
+			s.wrapped("", "    ", detail, 2)
+		}
+		if e.Help != "" && i == 0 {
+			s.wrapped("", "    ", "may help: "+e.Help, 2)
+		}
+	}
+	for i, e := range held {
+		if i == shownHeld && len(held) > shownHeld+1 {
+			s.line(s.ink.good, fmt.Sprintf("✔ %d more held", len(held)-i))
+			break
+		}
+		s.line(s.ink.good, fmt.Sprintf("✔ %s  %s, wanted %s", pad(e.Name, width), e.Value, e.Limit))
+	}
+}
+
+func failureDetail(r *Report, e expect.Result) string {
+	var parts []string
+	if !e.FirstAt.IsZero() {
+		parts = append(parts, "first "+r.clock(e.FirstAt))
+	}
+	if e.TotalSeconds > 0 {
+		parts = append(parts, seconds(e.TotalSeconds)+" in all")
+	}
+	if e.Of > 1 {
+		parts = append(parts, fmt.Sprintf("held in %d of %d seeds, worst %d", e.HeldIn, e.Of, e.WorstSeed))
+	}
+	if chain := r.chain(e.WorstSeed, e.Why); chain != "" {
+		parts = append(parts, "why: "+chain)
+	}
+	return strings.Join(parts, " · ")
+}
+
+// chain writes a cause chain, symptom first.
+func (r *Report) chain(seed int64, ids []int) string {
+	var parts []string
+	for _, id := range ids {
+		for _, e := range r.Timeline {
+			if e.ID == id && e.Seed == seed {
+				parts = append(parts, e.What)
+			}
+		}
+	}
+	return strings.Join(parts, " ← ")
+}
+
+// headlineMetrics are the rows of the short summary, in order; a trailing colon means the worst of the family.
+var headlineMetrics = []struct{ name, label string }{
+	{"availability", "served well"}, {"failed", "failed requests"}, {"latency_p95_seconds", "p95 latency"},
+	{"cost_total", "cost"}, {"cost_idle_share", "idle share of nodes"}, {"node_hours", "node hours"},
+	{"pending_max_seconds", "longest pending"}, {"evictions", "evictions"}, {"restarts", "restarts"},
+	{"oom_kills", "out-of-memory kills"}, {"budget_breaks", "broken budgets"}, {"scale_reversals", "scaling reversals"},
+	{"throttled_minutes", "CPU throttled"},
+}
+
+func (s *screen) figures(r *Report) {
+	s.line("", "")
+	const label, cell = 22, 13
+	head := pad("", label) + right(meanOr(r), cell)
+	if r.Baseline != nil {
+		head += right("without", cell) + right("difference", cell)
+	}
+	s.line(s.ink.faint, head)
+	shown := 0
+	for _, h := range headlineMetrics {
+		m, ok := r.Summary[h.name]
+		quiet := m.Value == 0 && (m.Baseline == nil || *m.Baseline == 0)
+		if !ok || shown == shownSummary || quiet && shown >= 3 {
+			continue
+		}
+		shown++
+		text := pad(h.label, label) + right(formatValue(float64(m.Value), m.Unit), cell)
+		colour := ""
+		if r.Baseline != nil && m.Baseline != nil {
+			text += right(formatValue(float64(*m.Baseline), m.Unit), cell) + right(signed(float64(*m.Difference), m.Unit), cell)
+			if i := slices.IndexFunc(r.Baseline.Rows, func(x Row) bool { return x.Metric == h.name }); i >= 0 {
+				text += "  " + r.Baseline.Rows[i].Verdict
+				colour = map[string]string{Better: s.ink.good, Worse: s.ink.bad}[r.Baseline.Rows[i].Verdict]
+			}
+		}
+		s.line(colour, text)
+	}
+}
+
+func meanOr(r *Report) string {
+	if n := len(r.Seeds); n > 1 {
+		return fmt.Sprintf("mean of %d", n)
+	}
+	if r.Baseline != nil {
+		return "with"
+	}
+	return ""
+}
+
+func (s *screen) events(r *Report) {
+	list := important(r, shownEvents)
+	if len(list) == 0 {
+		return
+	}
+	s.line("", "")
+	s.line(s.ink.faint, "What mattered most")
+	for _, e := range list {
+		colour := map[record.Severity]string{record.Severe: s.ink.bad, record.Warning: s.ink.warn}[e.Severity]
+		text := e.What
+		if e.Kind == record.KindStep && !strings.Contains(text, e.Object) {
+			text = e.Object + ": " + text
+		}
+		if e.Count > 1 {
+			text += fmt.Sprintf(" (×%d)", e.Count)
+		}
+		s.line(colour, pad(r.clock(e.T), len(r.clock(r.Scenario.Start))+2)+text)
+	}
+}
+
+// important picks the entries to read first: those that explain failures, then steps and the most severe, in time order.
+func important(r *Report, n int) []Entry {
+	explains := map[int]bool{}
+	for _, e := range r.Verdict.Expectations {
+		if !e.Held && e.WorstSeed == r.Verdict.ShownSeed {
+			for _, id := range e.Why {
+				explains[id] = true
+			}
+		}
+	}
+	var list []Entry
+	for _, e := range r.Timeline {
+		if e.Seed == r.Verdict.ShownSeed && (e.Severity != record.Info || e.Kind == record.KindStep || explains[e.ID]) {
+			list = append(list, e)
+		}
+	}
+	rank := func(e Entry) int {
+		switch {
+		case explains[e.ID] && e.Kind == record.KindStep:
+			return 0
+		case e.Severity == record.Severe:
+			return 1
+		case e.Kind == record.KindStep, explains[e.ID]:
+			return 2
+		}
+		return 2 + severityRank(e.Severity)
+	}
+	slices.SortStableFunc(list, func(a, b Entry) int { return cmp.Compare(rank(a), rank(b)) })
+	list = list[:min(n, len(list))]
+	slices.SortStableFunc(list, func(a, b Entry) int { return cmp.Or(a.T.Compare(b.T), cmp.Compare(a.ID, b.ID)) })
+	return list
+}
+
+func (s *screen) foot(r *Report) {
+	s.line("", "")
+	text := r.Fidelity.Sentence
+	if n := len(r.Assumptions); n > 0 {
+		text = fmt.Sprintf("%s, the biggest: %s = %s. ", plural(n, "assumption"), r.Assumptions[0].What, r.Assumptions[0].Value) + text
+	}
+	s.wrapped(s.ink.faint, "", text, 3)
+	s.line("", "Next: "+r.next())
+}
+
+// next is the command that helps most now.
+func (r *Report) next() string {
+	file := cmp.Or(r.Scenario.File, "SCENARIO")
+	for _, e := range r.Verdict.Expectations {
+		if !e.Held && len(e.Why) > 0 && e.WorstSeed == r.Verdict.ShownSeed {
+			return fmt.Sprintf("fairway rehearse %s --seed %d --explain %d", file, e.WorstSeed, e.Why[0])
+		}
+	}
+	if len(r.Seeds) < fewSeeds {
+		return fmt.Sprintf("fairway rehearse %s --seeds %d, to see whether chance decided this", file, fewSeeds)
+	}
+	return fmt.Sprintf("fairway rehearse %s --html report.html", file)
+}
+
+func pad(s string, n int) string {
+	s = clip(s, n)
+	return s + strings.Repeat(" ", max(0, n-utf8.RuneCountInString(s)))
+}
+
+func right(s string, n int) string {
+	return strings.Repeat(" ", max(1, n-utf8.RuneCountInString(s))) + s
+}
+
+// clip shortens a text to n columns.
+func clip(s string, n int) string {
+	if n <= 0 || utf8.RuneCountInString(s) <= n {
+		return s
+	}
+	return string([]rune(s)[:n-1]) + "…"
+}
+
+// wrap breaks text at spaces into at most n lines; the last is clipped.
+func wrap(text string, width, n int) []string {
+	var lines []string
+	current := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case current == "":
+			current = word
+		case len(lines) == n-1 || utf8.RuneCountInString(current)+1+utf8.RuneCountInString(word) <= width:
+			current += " " + word
+		default:
+			lines = append(lines, current)
+			current = word
+		}
+	}
+	return append(lines, clip(current, width))
+}
