@@ -19,6 +19,8 @@ type Difference struct {
 	Any bool
 	// Generation: only observed generations differ.
 	Generation bool
+	// Sandbox: only the condition PodReadyToStartContainers moved.
+	Sandbox bool
 	// Barrier: the write shows something that later writes would hide or that somebody waits for.
 	Barrier bool
 }
@@ -46,6 +48,10 @@ func compare(old, next *v1.PodStatus) (d Difference) {
 			continue
 		}
 		if o.Status != n.Status || o.Reason != n.Reason || o.Message != n.Message {
+			if n.Type == v1.PodReadyToStartContainers {
+				d.Sandbox = true
+				continue
+			}
 			d.Any = true
 			d.Barrier = d.Barrier || isBarrierCondition(n) || o.Status != n.Status && n.Type == v1.PodReady && o.Status == v1.ConditionTrue
 		} else if o.ObservedGeneration != n.ObservedGeneration {
@@ -55,6 +61,11 @@ func compare(old, next *v1.PodStatus) (d Difference) {
 	compareContainers(old.InitContainerStatuses, next.InitContainerStatuses, true, &d)
 	compareContainers(old.ContainerStatuses, next.ContainerStatuses, false, &d)
 	compareContainers(old.EphemeralContainerStatuses, next.EphemeralContainerStatuses, false, &d)
+	if d.Any {
+		d.Sandbox = false
+	} else if d.Sandbox {
+		d.Any = true
+	}
 	if !d.Any && generation {
 		d.Any, d.Generation = true, true
 	}
@@ -176,6 +187,8 @@ func merge(policy WritePolicy, d Difference, pod *v1.Pod, s *PodState, hold bool
 		return later(since.Add(generationLate), now)
 	case d.Barrier:
 		return true, time.Time{}
+	case d.Sandbox && s.starting() && !wake.IsZero():
+		return false, time.Time{}
 	case hold:
 		return false, time.Time{}
 	case policy == WritesLean && s.starting() && !wake.IsZero():
