@@ -1,0 +1,225 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/selection"
+	"k8s.io/client-go/dynamic"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/kubernetes"
+	appslisters "k8s.io/client-go/listers/apps/v1"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/scale"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/kubernetes/pkg/controller/podautoscaler"
+	hpametrics "k8s.io/kubernetes/pkg/controller/podautoscaler/metrics"
+)
+
+// HPA is upstream's HorizontalPodAutoscaler controller in a Rehearsal plane: its own code at its own period, fed by a
+// metrics client in process, with the target's scale read from the shared informers and its pods found by an index.
+type HPA struct {
+	controller *podautoscaler.HorizontalController
+	p          *ControlPlane
+	workers    int
+}
+
+// HPAOptions of the autoscaler. Zero durations mean upstream's defaults.
+type HPAOptions struct {
+	Metrics                hpametrics.MetricsClient
+	SyncPeriod             time.Duration // 15s
+	DownscaleStabilisation time.Duration // 5m
+	Tolerance              float64       // 0.1
+	CPUInitialization      time.Duration // 5m
+	InitialReadinessDelay  time.Duration // 30s
+}
+
+// NewHPA prepares the controller; Start runs it until the plane stops. Call it before StartInformers.
+func (p *ControlPlane) NewHPA(ctx context.Context, o HPAOptions) (*HPA, error) {
+	if p.shared == nil {
+		return nil, fmt.Errorf("a full control plane has its own HPA controller")
+	}
+	for d, def := range map[*time.Duration]time.Duration{&o.SyncPeriod: 15 * time.Second, &o.DownscaleStabilisation: 5 * time.Minute,
+		&o.CPUInitialization: 5 * time.Minute, &o.InitialReadinessDelay: 30 * time.Second} {
+		if *d == 0 {
+			*d = def
+		}
+	}
+	if o.Tolerance == 0 {
+		o.Tolerance = 0.1
+	}
+	b := &parts{p: p, f: p.shared, mapper: p.mapper}
+	client := b.client("horizontal-pod-autoscaler")
+	scales, err := newScales(b, client)
+	if err != nil {
+		return nil, err
+	}
+	pods := newIndexedPods(p.shared.Core().V1().Pods())
+	c := podautoscaler.NewHorizontalController(ctx, client.CoreV1(), scales, client.AutoscalingV2(), staticMapper(p.mapper), o.Metrics,
+		p.shared.Autoscaling().V2().HorizontalPodAutoscalers(), pods, o.SyncPeriod, o.DownscaleStabilisation, o.Tolerance, o.CPUInitialization, o.InitialReadinessDelay)
+	return &HPA{controller: c, p: p, workers: 5}, nil
+}
+
+// Start runs the controller until the plane stops.
+func (h *HPA) Start(ctx context.Context) {
+	h.p.ctrlParts.Go(func() { h.controller.Run(ctx, h.workers) })
+}
+
+// StartInformers starts the informers asked for since the plane's start and waits for their first lists.
+func (p *ControlPlane) StartInformers(ctx context.Context) {
+	p.shared.Start(ctx.Done())
+	p.shared.WaitForCacheSync(ctx.Done())
+}
+
+// staticMapper knows the built-in kinds that can be scaled and asks discovery for the rest.
+func staticMapper(discovery meta.RESTMapper) meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{appsv1.SchemeGroupVersion, corev1.SchemeGroupVersion})
+	for _, k := range []string{"Deployment", "ReplicaSet", "StatefulSet"} {
+		m.Add(appsv1.SchemeGroupVersion.WithKind(k), meta.RESTScopeNamespace)
+	}
+	return meta.FirstHitRESTMapper{MultiRESTMapper: meta.MultiRESTMapper{m, discovery}}
+}
+
+// scales answers reads of Deployments' and StatefulSets' scale from the shared informers, everything else and all writes
+// through the scale subresource.
+type scales struct {
+	scale.ScalesGetter
+	deployments  appslisters.DeploymentLister
+	statefulSets appslisters.StatefulSetLister
+}
+
+func newScales(b *parts, client kubernetes.Interface) (*scales, error) {
+	real, err := scale.NewForConfig(b.config("horizontal-pod-autoscaler"), b.mapper, dynamic.LegacyAPIPathResolverFunc, scale.NewDiscoveryScaleKindResolver(client.Discovery()))
+	if err != nil {
+		return nil, err
+	}
+	apps := b.f.Apps().V1()
+	return &scales{ScalesGetter: real, deployments: apps.Deployments().Lister(), statefulSets: apps.StatefulSets().Lister()}, nil
+}
+
+func (s *scales) Scales(ns string) scale.ScaleInterface {
+	return namespacedScales{ScaleInterface: s.ScalesGetter.Scales(ns), s: s, ns: ns}
+}
+
+type namespacedScales struct {
+	scale.ScaleInterface
+	s  *scales
+	ns string
+}
+
+func (n namespacedScales) Get(ctx context.Context, r schema.GroupResource, name string, o metav1.GetOptions) (*autoscalingv1.Scale, error) {
+	if r.Group == appsv1.GroupName {
+		switch r.Resource {
+		case "deployments":
+			if d, err := n.s.deployments.Deployments(n.ns).Get(name); err == nil && d.Spec.Replicas != nil {
+				return scaleOf(&d.ObjectMeta, *d.Spec.Replicas, d.Status.Replicas, d.Spec.Selector)
+			}
+		case "statefulsets":
+			if d, err := n.s.statefulSets.StatefulSets(n.ns).Get(name); err == nil && d.Spec.Replicas != nil {
+				return scaleOf(&d.ObjectMeta, *d.Spec.Replicas, d.Status.Replicas, d.Spec.Selector)
+			}
+		}
+	}
+	return n.ScaleInterface.Get(ctx, r, name, o)
+}
+
+func scaleOf(m *metav1.ObjectMeta, spec, status int32, sel *metav1.LabelSelector) (*autoscalingv1.Scale, error) {
+	selector, err := metav1.LabelSelectorAsSelector(sel)
+	if err != nil {
+		return nil, err
+	}
+	return &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, CreationTimestamp: m.CreationTimestamp},
+		Spec:       autoscalingv1.ScaleSpec{Replicas: spec},
+		Status:     autoscalingv1.ScaleStatus{Replicas: status, Selector: selector.String()},
+	}, nil
+}
+
+// indexedPods answers lists by label from an index. The controller lists by selector several times an evaluation, and a
+// scan of the namespace each time would make that the largest cost of a rehearsal.
+type indexedPods struct{ coreinformers.PodInformer }
+
+const byLabel = "namespace/label"
+
+func newIndexedPods(i coreinformers.PodInformer) indexedPods {
+	if _, ok := i.Informer().GetIndexer().GetIndexers()[byLabel]; !ok {
+		err := i.Informer().AddIndexers(cache.Indexers{byLabel: func(o any) ([]string, error) {
+			p := o.(*corev1.Pod)
+			keys := make([]string, 0, len(p.Labels))
+			for k, v := range p.Labels {
+				keys = append(keys, labelKey(p.Namespace, k, v))
+			}
+			return keys, nil
+		}})
+		if err != nil {
+			panic(err) // only for an informer that has stopped
+		}
+	}
+	return indexedPods{i}
+}
+
+func labelKey(ns, k, v string) string { return ns + "/" + k + "=" + v }
+
+// PodsByLabel is a lister whose namespaced lists by label are answered from an index.
+func (p *ControlPlane) PodsByLabel() corelisters.PodLister {
+	return newIndexedPods(p.shared.Core().V1().Pods()).Lister()
+}
+
+func (i indexedPods) Lister() corelisters.PodLister {
+	return indexedLister{i.PodInformer.Lister(), i.Informer().GetIndexer()}
+}
+
+type indexedLister struct {
+	corelisters.PodLister
+	index cache.Indexer
+}
+
+func (l indexedLister) Pods(ns string) corelisters.PodNamespaceLister {
+	return indexedNamespace{l.PodLister.Pods(ns), l.index, ns}
+}
+
+type indexedNamespace struct {
+	corelisters.PodNamespaceLister
+	index cache.Indexer
+	ns    string
+}
+
+func (l indexedNamespace) List(sel labels.Selector) ([]*corev1.Pod, error) {
+	reqs, selectable := sel.Requirements()
+	if !selectable {
+		return nil, nil
+	}
+	smallest, found := []any(nil), false
+	for _, r := range reqs {
+		v := r.Values()
+		if op := r.Operator(); (op != selection.Equals && op != selection.DoubleEquals && op != selection.In) || v.Len() != 1 {
+			continue
+		}
+		value, _ := v.PopAny()
+		objs, err := l.index.ByIndex(byLabel, labelKey(l.ns, r.Key(), value))
+		if err != nil {
+			return nil, err
+		}
+		if !found || len(objs) < len(smallest) {
+			smallest, found = objs, true
+		}
+	}
+	if !found {
+		return l.PodNamespaceLister.List(sel)
+	}
+	out := make([]*corev1.Pod, 0, len(smallest))
+	for _, o := range smallest {
+		if p := o.(*corev1.Pod); len(reqs) == 1 || sel.Matches(labels.Set(p.Labels)) {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}

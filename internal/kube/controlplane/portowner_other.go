@@ -1,0 +1,5 @@
+//go:build !linux
+
+package controlplane
+
+func portOwner(string) string { return "" }
