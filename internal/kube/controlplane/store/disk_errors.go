@@ -7,9 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
-	"go.etcd.io/etcd/client/pkg/v3/fileutil"
+	bolterrors "go.etcd.io/bbolt/errors"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 )
 
@@ -68,50 +69,46 @@ func checkRoom(dir string) error {
 
 func databasePath(dir string) string { return filepath.Join(dir, "member", "snap", "db") }
 
-// checkFiles refuses what etcd would wait for, or take for a new store and overwrite.
+// checkFiles refuses what etcd would wait for, end the process about, or take for a new store and overwrite.
 func checkFiles(dir string) error {
+	haveLog := wal.Exist(filepath.Join(dir, "member", "wal"))
 	db := databasePath(dir)
-	if !fileutil.Exist(db) {
-		if wal.Exist(filepath.Join(dir, "member", "wal")) {
-			return corrupt(dir, errors.New("it has a log but no database (member/snap/db)"))
-		}
-		return nil
-	}
-	f, err := fileutil.TryLockFile(db, os.O_RDWR, 0o600)
+	info, err := os.Stat(db)
 	switch {
-	case errors.Is(err, fileutil.ErrLocked):
-		return locked(dir)
+	case errors.Is(err, os.ErrNotExist) && haveLog:
+		return corrupt(dir, errors.New("it has a log but no database (member/snap/db)"))
+	case errors.Is(err, os.ErrNotExist):
+		return nil
 	case err != nil:
 		return unwritable(dir, err)
+	case info.Size() == 0 && !haveLog:
+		return nil // a first start that was killed at once
 	}
-	if err := f.Close(); err != nil {
-		return unwritable(dir, err)
-	}
-	if wal.Exist(filepath.Join(dir, "member", "wal")) {
-		return nil
-	}
-	// The database is made before the log: without a log it must still be empty.
 	empty, err := databaseEmpty(db)
-	if err != nil {
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return locked(dir)
+	case errors.Is(err, os.ErrPermission):
+		return unwritable(dir, err)
+	case err != nil:
 		return corrupt(dir, err)
-	}
-	if !empty {
+	case !haveLog && !empty: // the database is made before the log: without a log it must still be empty
 		return corrupt(dir, errors.New("it has a database but no log (member/wal)"))
 	}
 	return nil
 }
 
+// lockWait is how long to wait for another program (not this one, which has a lock of its own) to close the database.
+const lockWait = 10 * time.Millisecond
+
+// databaseEmpty opens the database for reading, which proves that it is one, and tells whether it has no keys.
 func databaseEmpty(path string) (empty bool, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the database cannot be read: %v", p)
 		}
 	}()
-	info, err := os.Stat(path)
-	if err != nil || info.Size() == 0 {
-		return true, err
-	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true})
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: lockWait})
 	if err != nil {
 		return false, err
 	}
