@@ -13,6 +13,8 @@ import (
 	"k8s.io/component-base/featuregate"
 	baseversion "k8s.io/component-base/version"
 	nodefeatures "k8s.io/component-helpers/nodedeclaredfeatures"
+
+	_ "github.com/fairway-dev/fairway/internal/kube/kubeversion" // tells Kubernetes' packages their version
 )
 
 // Labels and annotations of nodes that are ours.
@@ -26,10 +28,7 @@ const (
 	kubeletPort    = 10250
 )
 
-// linkedPatch completes the minor version that the linked Kubernetes states about itself.
-const linkedPatch = ".1"
-
-func linkedKubernetesVersion() string { return "v" + baseversion.DefaultKubeBinaryVersion + linkedPatch }
+func linkedKubernetesVersion() string { return baseversion.Get().GitVersion }
 
 // gates lets the feature discovery library read this process's feature gates.
 type gates struct{ featuregate.FeatureGate }

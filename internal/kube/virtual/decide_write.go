@@ -103,7 +103,8 @@ func compareContainers(old, next []v1.ContainerStatus, init bool, d *Difference)
 		}
 		if o == nil {
 			d.Any = true
-			d.Barrier = d.Barrier || n.State.Terminated != nil && !init || waitsOnFailure(n)
+			d.Barrier = d.Barrier || n.RestartCount > 0 || waitsOnFailure(n) ||
+				n.State.Terminated != nil && (!init || n.State.Terminated.ExitCode != 0)
 			continue
 		}
 		if o.RestartCount != n.RestartCount {
