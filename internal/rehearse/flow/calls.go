@@ -1,0 +1,201 @@
+package flow
+
+import "math"
+
+// callView is a service's route as one caller sees it, with the caller's timeout.
+type callView struct {
+	fail   float64 // share of attempts without a good reply in time
+	retry  float64 // share of attempts that are tried again while tries last
+	late   float64 // share that the caller stopped waiting for
+	reject float64 // refused at once by a full queue
+	mean   float64
+	second float64
+}
+
+// view sums over the groups of the callee.
+func (s *System) view(e *edge) callView {
+	to := &s.services[e.to]
+	rt := &to.routes[e.toRoute]
+	timeout := s.timeout(e)
+	v := callView{fail: to.refused, mean: to.refused * e.delay, second: to.refused * e.delay * e.delay}
+	for i := range to.groups {
+		g := &to.groups[i]
+		w := g.share * float64(g.n)
+		if w <= 0 {
+			continue
+		}
+		good := (1 - rt.errors) * (1 - g.errors) * (1 - rt.fails)
+		total := moments{g.total[e.toRoute].mean + e.delay, g.total[e.toRoute].variance}
+		late, mean, second := total.cut(timeout)
+		in := w * (1 - g.now.reject)
+		v.reject += w * g.now.reject
+		v.late += in * late
+		v.fail += w*g.now.reject + in*(1-good*(1-late))
+		v.mean += in*mean + w*g.now.reject*e.delay
+		v.second += in*second + w*g.now.reject*e.delay*e.delay
+	}
+	v.fail = math.Min(1, v.fail)
+	c := s.client(e)
+	onError, onTimeout := c.RetryOnError, c.RetryOnTimeout
+	if !onError && !onTimeout {
+		onError, onTimeout = true, true
+	}
+	if onTimeout {
+		v.retry += v.late
+	}
+	if onError {
+		v.retry += math.Max(0, v.fail-v.late)
+	}
+	return v
+}
+
+// Attempts is the mean number of tries of a call that fails with probability p each time, with at most retries further
+// ones, bounded by a budget of retries a first try (0: none).
+func Attempts(p float64, retries int, budget float64) float64 {
+	sum, term := 1.0, 1.0
+	for range min(retries, maxRetries) {
+		term *= p
+		sum += term
+	}
+	if budget > 0 {
+		sum = math.Min(sum, 1+budget)
+	}
+	return sum
+}
+
+// look brings an edge up to date with its callee. It returns the change of its attempts.
+func (s *System) look(e *edge) float64 {
+	to := &s.services[e.to]
+	if e.load < 0 {
+		s.touch(&s.services[e.from])
+		s.services[e.from].timing = true
+	} else {
+		s.closeLoad(&s.loads[e.load])
+	}
+	e.seen = to.version
+	e.delay = s.delay(e, to)
+	e.view = s.view(e)
+	c := s.client(e)
+	attempts := Attempts(e.view.retry, c.Retries, c.RetryBudget)
+	moved := change(e.attempts, attempts)
+	if c.Retries > 0 {
+		attempts = e.attempts + damping*(attempts-e.attempts)
+		if moved < closeEnough {
+			attempts = Attempts(e.view.retry, c.Retries, c.RetryBudget)
+		} else {
+			// Not there yet: look again in the next pass even if the callee holds still.
+			e.seen = -1
+			s.unsolvedAgain(e)
+		}
+	}
+	e.attempts = attempts
+	e.fail = math.Min(1, math.Max(0, 1-e.attempts*(1-e.view.fail)))
+	e.late, e.reject = 0, 0
+	if e.view.fail > 0 {
+		e.late = e.fail * e.view.late / e.view.fail
+		e.reject = e.fail * e.view.reject / e.view.fail
+	}
+	variance := math.Max(0, e.view.second-e.view.mean*e.view.mean)
+	more := e.attempts - 1
+	wait := 0.0
+	if more > 0 {
+		// Full jitter halves the mean of each pause.
+		pause, p := c.Backoff.Seconds()/2, e.view.retry
+		for range min(c.Retries, maxRetries) {
+			wait += pause * p
+			pause *= 2
+			p *= e.view.retry
+		}
+	}
+	e.total = moments{e.attempts*e.view.mean + wait, e.attempts*variance + more*e.view.mean*e.view.mean + wait*wait}
+	if c.Retries == 0 {
+		return 0
+	}
+	return moved
+}
+
+func (s *System) unsolvedAgain(e *edge) {
+	if e.load < 0 {
+		s.services[e.from].timing = true
+	}
+}
+
+// delay is the mean time on the network, both ways.
+func (s *System) delay(e *edge, to *service) float64 {
+	same, cross := s.network.SameZone.Seconds(), s.network.CrossZone.Seconds()
+	if same == cross || len(s.zones) <= 1 {
+		return 2 * same
+	}
+	p := 0.0
+	for z := range to.zone {
+		from := s.callersIn(e, to, z)
+		if to.model.Balance == Zone && to.zone[z] > 0 {
+			p += from
+		} else {
+			p += from * to.zone[z]
+		}
+	}
+	return 2 * (same*p + cross*(1-p))
+}
+
+// callTimes adds up the calls of each route: one after the other, groups of parallel ones by their longest.
+func (s *System) callTimes(sv *service) {
+	for r := range sv.routes {
+		rt := &sv.routes[r]
+		var sum moments
+		good := 1.0
+		for k := rt.first; k < rt.last; {
+			end := k + 1
+			for g := s.edges[k].call.Parallel; g > 0 && end < rt.last && s.edges[end].call.Parallel == g; {
+				end++
+			}
+			s.parts = s.parts[:0]
+			for ; k < end; k++ {
+				e := &s.edges[k]
+				n := e.call.Count * (1 - e.call.CacheHit)
+				if !e.call.Async {
+					s.parts = append(s.parts, e.total.times(n))
+					if !e.call.Optional && e.fail > 0 {
+						good *= math.Pow(1-e.fail, n)
+					}
+				}
+			}
+			switch len(s.parts) {
+			case 0:
+			case 1:
+				sum = sum.plus(s.parts[0])
+			default:
+				sum = sum.plus(longest(s.parts))
+			}
+		}
+		if sv.model.Concurrency > 0 && change(rt.calls.mean, sum.mean) > sameTime {
+			sv.unsolved = true
+		}
+		rt.calls = sum
+		rt.fails = 1 - good
+	}
+	sv.timing = true
+}
+
+// times is the time of n calls one after the other; the fractional one happens with that probability.
+func (m moments) times(n float64) moments {
+	whole := math.Floor(n)
+	part := n - whole
+	return moments{n * m.mean, n*m.variance + part*(1-part)*m.mean*m.mean}
+}
+
+// loadTimes sums up what the users of a load see.
+func (s *System) loadTimes(l *load) {
+	l.time, l.failed, l.rejected, l.left = moments{}, 0, 0, 0
+	second := 0.0
+	for _, k := range l.edges {
+		e := &s.edges[k]
+		left, mean, sq := e.total.cut(l.spec.GiveUp.Seconds())
+		l.time.mean += e.weight * mean
+		second += e.weight * sq
+		l.left += e.weight * left
+		l.rejected += e.weight * (1 - left) * e.reject
+		l.failed += e.weight * (1 - left) * (e.fail - e.reject)
+	}
+	l.time.variance = math.Max(0, second-l.time.mean*l.time.mean)
+}
