@@ -78,9 +78,10 @@ const scanLimit = 2000
 func (x *Index) find(r rule, e record.Entry) (record.Entry, bool) {
 	list := x.byKind[r.cause]
 	best, bestDepth, ok := record.Entry{}, 0, false
+	superseded := map[string]bool{}
 	for i := len(list) - 1; i >= max(0, len(list)-scanLimit); i-- {
 		c := list[i]
-		if c.Time.After(e.Time) || c.ID == e.ID || r.only != nil && !r.only(c) {
+		if c.Time.After(e.Time) || c.ID == e.ID {
 			continue
 		}
 		last := c.Time
@@ -95,6 +96,15 @@ func (x *Index) find(r rule, e record.Entry) (record.Entry, bool) {
 		}
 		depth, related := r.relation(x, e, c)
 		if !related {
+			continue
+		}
+		if r.cause == record.KindLoad {
+			if superseded[c.Object] {
+				continue // a later change of the same load is what holds now
+			}
+			superseded[c.Object] = true
+		}
+		if r.only != nil && !r.only(c) {
 			continue
 		}
 		if !ok || depth > bestDepth {

@@ -161,7 +161,11 @@ func callee(x *Index, e, c record.Entry) (int, bool) {
 	return d, d > 0
 }
 
+// sameSubjectOrCallee also holds for effects without a subject, which are about all users.
 func sameSubjectOrCallee(x *Index, e, c record.Entry) (int, bool) {
+	if x.service(e) == "" && e.Object == "" && workloadOf(e) == "" {
+		return 0, true
+	}
 	if d, ok := callee(x, e, c); ok {
 		return d, true
 	}

@@ -239,16 +239,20 @@ var rulesFor = map[string][]rule{
 		nodeStep, acted(control),
 	},
 	record.KindExpectation: {
-		byStep,
 		{cause: record.KindErrors, relation: sameSubjectOrCallee, window: provisioning, when: begins, only: begins},
 		{cause: record.KindSaturation, relation: sameSubjectOrCallee, window: provisioning, when: begins, only: begins},
+		{cause: record.KindPodPending, relation: sameWorkload, window: provisioning, when: aboutPending},
 		{cause: record.KindPodPending, relation: anything, window: provisioning, when: aboutPending},
+		{cause: record.KindNodeUnready, relation: anything, window: provisioning, when: aboutPending},
+		{cause: record.KindNodeGone, relation: anything, window: provisioning, when: aboutPending},
+		{cause: record.KindPodCreated, relation: sameWorkload, window: provisioning, when: aboutPending},
 		{cause: record.KindEviction, relation: anything, window: control, when: aboutDisruption},
 		{cause: record.KindScale, relation: sameWorkload, window: control},
 		{cause: record.KindPodUnready, relation: sameWorkload, window: modelWindow},
-		{cause: record.KindLoad, relation: reaches, window: inForce, only: grows},
+		{cause: record.KindLoad, relation: reaches, window: inForce, when: aboutService, only: grows},
 		{cause: record.KindErrors, relation: sameSubjectOrCallee, window: provisioning, when: ends, only: ends},
 		{cause: record.KindSaturation, relation: sameSubjectOrCallee, window: provisioning, when: ends, only: ends},
+		byStep, // the chain through what went wrong says more than the step alone
 	},
 }
 
@@ -264,6 +268,7 @@ func pressed(e record.Entry) bool   { return e.Data["by"] == "pressure" }
 func quota(e record.Entry) bool     { return strings.Contains(e.What+e.Why, "quota") }
 
 func aboutPending(e record.Entry) bool    { return e.Data["metric"] == "pending" }
+func aboutService(e record.Entry) bool    { return e.Data["metric"] == "" && e.Data["workload"] == "" }
 func aboutDisruption(e record.Entry) bool { return e.Data["metric"] == "disruption" }
 func quotaAction(c record.Entry) bool     { return c.Data["action"] == "quota" }
 func registryAction(c record.Entry) bool  { return c.Data["action"] == "registry" }

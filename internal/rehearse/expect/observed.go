@@ -2,19 +2,64 @@ package expect
 
 import (
 	"math"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/fairway-dev/fairway/internal/rehearse/causes"
 	"github.com/fairway-dev/fairway/internal/rehearse/cost"
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
 )
 
-// Observed is one run made ready for evaluation.
+// Observed is one run made ready for evaluation; Observe makes it.
 type Observed struct {
-	Run   *record.Run
-	Table record.Table
-	Bill  cost.Bill
+	Run     *record.Run // with its timeline folded and linked
+	Table   record.Table
+	Bill    cost.Bill
+	Figures map[string]Figure
+
+	index *causes.Index
+}
+
+// Observe prepares a run: its timeline is folded and linked to causes, its samples turned into series, its bill made,
+// its summary figures computed. The run given is not changed.
+func Observe(run record.Run, prices cost.Prices) Observed {
+	run.Timeline = causes.Annotate(&run)
+	o := Observed{Run: &run, Table: run.Table(), Bill: cost.Charge(&run, prices), index: causes.NewIndex(&run)}
+	for _, e := range run.Timeline {
+		o.index.Add(e)
+	}
+	o.Figures = Measure(o)
+	return o
+}
+
+// why finds the cause chain of something that began at a moment: the entry most likely behind it, then that one's
+// causes. subject is as in Recovery; data adds evidence for the rules.
+func (o Observed) why(at time.Time, subject string, data map[string]string) []int {
+	e := record.Entry{ID: -1, Time: at, Kind: record.KindExpectation, Severity: record.Severe, Data: map[string]string{"state": "begins"}}
+	for k, v := range data {
+		e.Data[k] = v
+	}
+	switch key, value, _ := strings.Cut(subject, "="); key {
+	case "service":
+		e.Data["service"] = trimRoute(value, 2)
+	case "load":
+		e.Object = trimRoute(value, 1)
+	case "workload":
+		e.Data["workload"] = value
+	}
+	linked := causes.Link(o.index, e)
+	if len(linked) == 0 {
+		return nil
+	}
+	return causes.Chain(o.Run.Timeline, linked[0])
+}
+
+// trimRoute cuts the route off namespace/name/route (parts 2) or load/route (parts 1).
+func trimRoute(s string, parts int) string {
+	if p := strings.Split(s, "/"); len(p) > parts {
+		return strings.Join(p[:parts], "/")
+	}
+	return s
 }
 
 // PendingTime is how long a pod waited for a place within the measured time, and whether it got one. ok is false for pods
@@ -148,14 +193,4 @@ func concerns(s record.Series, subject string) bool {
 		want = 2
 	}
 	return len(s.Labels) == want
-}
-
-// quantileSince is the p-quantile of waits in seconds.
-func sortedSeconds(waits []time.Duration) []float64 {
-	s := make([]float64, len(waits))
-	for i, w := range waits {
-		s[i] = w.Seconds()
-	}
-	slices.Sort(s)
-	return s
 }

@@ -11,7 +11,7 @@ const (
 // Result is what became of one expectation over all seeds.
 type Result struct {
 	Name     string `json:"name"`
-	Kind     string `json:"kind"` // slo, replicas, pending, cost, disruption, recovery, noWorse, cel, steps, end
+	Kind     string `json:"kind"` // one of the Kind constants
 	Severity string `json:"severity"`
 	Held     bool   `json:"held"`
 	// NoData is true when it could not be evaluated; it then never holds.

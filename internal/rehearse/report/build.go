@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/catalog"
 	"github.com/fairway-dev/fairway/internal/rehearse/causes"
 	"github.com/fairway-dev/fairway/internal/rehearse/cost"
@@ -31,8 +32,8 @@ type Source struct {
 	Scenario Scenario
 	Runs     []record.Run // one a seed, any order
 	Baseline []record.Run // the paired runs without the change; empty without one
-	// Expectations evaluates the runs; nil when there is nothing to expect (a report of raw facts).
-	Expectations func(runs, baseline []expect.Observed) []expect.Result
+	// Expectations of the scenario; none means expect.Defaults.
+	Expectations []v1alpha1.Expectation
 	Prices       cost.Prices
 	// Warnings are said on top: load that reaches nothing, objects left out, a cluster that was not at rest.
 	Warnings []string
@@ -49,10 +50,9 @@ func Build(s Source) *Report {
 	for _, run := range runs {
 		r.Scenario.Seeds = append(r.Scenario.Seeds, run.Run.Start.Seed)
 	}
-	if s.Expectations != nil {
-		r.Verdict.Expectations = s.Expectations(runs, baseline)
-	}
-	r.Verdict.Expectations = nonNil(r.Verdict.Expectations)
+	given := expect.Given{Expectations: s.Expectations, Location: r.location()}
+	r.Verdict.Expectations = nonNil(expect.Eval(given, runs, baseline))
+	tell(runs, r.Verdict.Expectations)
 	r.Verdict.Warnings = nonNil(slices.Clone(s.Warnings))
 	r.Summary = summarise(runs, r.Verdict.Expectations)
 	r.Seeds = seeds(runs, r.Verdict.Expectations, r.Summary)
@@ -78,16 +78,39 @@ func Build(s Source) *Report {
 	return r
 }
 
-// observe prepares runs for evaluation, sorted by seed: tables turned, bills made, timelines folded and linked.
+// observe prepares runs for evaluation, sorted by seed.
 func observe(runs []record.Run, prices cost.Prices) []expect.Observed {
 	list := make([]expect.Observed, 0, len(runs))
-	for i := range runs {
-		run := runs[i]
-		run.Timeline = causes.Annotate(&run)
-		list = append(list, expect.Observed{Run: &run, Table: run.Table(), Bill: cost.Charge(&run, prices)})
+	for _, run := range runs {
+		list = append(list, expect.Observe(run, prices))
 	}
 	slices.SortStableFunc(list, func(a, b expect.Observed) int { return cmp.Compare(a.Run.Start.Seed, b.Run.Start.Seed) })
 	return list
+}
+
+// tell adds an entry to the worst seed's timeline for every failed expectation, at the moment it first failed, and puts it
+// at the head of the cause chain. It comes after Annotate, so the new IDs follow the others and no cause moves.
+func tell(runs []expect.Observed, results []expect.Result) {
+	for i := range results {
+		e := &results[i]
+		if e.Held || e.FirstAt.IsZero() {
+			continue
+		}
+		at := slices.IndexFunc(runs, func(o expect.Observed) bool { return o.Run.Start.Seed == e.WorstSeed })
+		run := runs[at].Run
+		id := len(run.Timeline) + 1
+		severity := record.Severe
+		if e.Severity == expect.SeverityWarn {
+			severity = record.Warning
+		}
+		entry := record.Entry{ID: id, Time: e.FirstAt, Kind: record.KindExpectation, Object: e.Name, Severity: severity,
+			What: e.Name + " no longer " + e.Limit, Why: e.Value}
+		if len(e.Why) > 0 {
+			entry.Causes = e.Why[:1:1]
+		}
+		run.Timeline = append(run.Timeline, entry)
+		e.Why = append([]int{id}, e.Why...)
+	}
 }
 
 func nonNil[T any](s []T) []T {

@@ -6,12 +6,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // times of day must not depend on the machine's own data
+
+	"github.com/fairway-dev/fairway/internal/rehearse/scenario/zone"
 )
 
 // location is the scenario's time zone; UTC when it is unknown.
 func (r *Report) location() *time.Location {
-	if l, err := time.LoadLocation(r.Scenario.TimeZone); err == nil {
+	if l, err := zone.Load(r.Scenario.TimeZone); err == nil {
 		return l
 	}
 	return time.UTC

@@ -24,7 +24,9 @@ var Missing = Number(math.NaN())
 func (n Number) Known() bool { return !math.IsNaN(float64(n)) && !math.IsInf(float64(n), 0) }
 
 // MarshalJSON writes null for no data.
-func (n Number) MarshalJSON() ([]byte, error) { return appendNumber(nil, float64(n), summaryDigits), nil }
+func (n Number) MarshalJSON() ([]byte, error) {
+	return appendNumber(nil, float64(n), summaryDigits), nil
+}
 
 // UnmarshalJSON reads null as no data.
 func (n *Number) UnmarshalJSON(b []byte) error {

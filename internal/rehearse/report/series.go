@@ -95,6 +95,9 @@ func entries(runs []expect.Observed, shown int, limits *[]record.Limit) []Entry 
 			list = append(list, keep(o.Run, maxEntriesOther, record.Notable, nil)...)
 		}
 	}
+	slices.SortStableFunc(list, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(a.Seed, b.Seed), a.T.Compare(b.T), cmp.Compare(a.ID, b.ID))
+	})
 	return list
 }
 

@@ -18,10 +18,26 @@ const (
 	terminalMinWidth = 60
 	terminalMaxWidth = 120
 	shownFailures    = 4
-	shownHeld        = 5
-	shownSummary     = 8
-	shownEvents      = 5
 )
+
+// room is how many lines of each part are shown; parts shrink until the whole fits.
+type room struct{ held, figures, events int }
+
+func (r room) smaller() (room, bool) {
+	switch {
+	case r.held > 2:
+		r.held--
+	case r.figures > 5:
+		r.figures--
+	case r.events > 3:
+		r.events--
+	case r.figures > 2:
+		r.figures--
+	default:
+		return r, false
+	}
+	return r, true
+}
 
 // Terminal renders the report in at most 40 lines of at most width columns (60 to 120): verdict, expectations, the
 // figures that matter with the baseline beside them, the five entries to look at, and what to do next. Plain text.
@@ -46,19 +62,23 @@ type screen struct {
 	lines []string
 	width int
 	ink   ink
+	room  room
 }
 
 func terminal(r *Report, width int, colours ink) string {
-	s := &screen{width: min(max(width, terminalMinWidth), terminalMaxWidth), ink: colours}
-	s.head(r)
-	s.expectations(r)
-	s.figures(r)
-	s.events(r)
-	s.foot(r)
-	if len(s.lines) > terminalLines {
-		s.lines = append(s.lines[:terminalLines-1], s.ink.in(colours.faint, "…"))
+	fits := true
+	for shown := (room{held: 6, figures: 8, events: 5}); ; {
+		s := &screen{width: min(max(width, terminalMinWidth), terminalMaxWidth), ink: colours, room: shown}
+		s.head(r)
+		s.expectations(r)
+		s.figures(r)
+		s.events(r)
+		s.foot(r)
+		if len(s.lines) <= terminalLines || !fits {
+			return strings.Join(s.lines[:min(terminalLines, len(s.lines))], "\n") + "\n"
+		}
+		shown, fits = shown.smaller()
 	}
-	return strings.Join(s.lines, "\n") + "\n"
 }
 
 func (s *screen) line(colour, text string) {
@@ -139,7 +159,7 @@ func (s *screen) expectations(r *Report) {
 		}
 	}
 	for i, e := range held {
-		if i == shownHeld && len(held) > shownHeld+1 {
+		if i == s.room.held && len(held) > s.room.held+1 {
 			s.line(s.ink.good, fmt.Sprintf("✔ %d more held", len(held)-i))
 			break
 		}
@@ -198,7 +218,7 @@ func (s *screen) figures(r *Report) {
 	for _, h := range headlineMetrics {
 		m, ok := r.Summary[h.name]
 		quiet := m.Value == 0 && (m.Baseline == nil || *m.Baseline == 0)
-		if !ok || shown == shownSummary || quiet && shown >= 3 {
+		if !ok || shown == s.room.figures || quiet && shown >= 3 {
 			continue
 		}
 		shown++
@@ -226,7 +246,7 @@ func meanOr(r *Report) string {
 }
 
 func (s *screen) events(r *Report) {
-	list := important(r, shownEvents)
+	list := important(r, s.room.events)
 	if len(list) == 0 {
 		return
 	}
@@ -241,7 +261,7 @@ func (s *screen) events(r *Report) {
 		if e.Count > 1 {
 			text += fmt.Sprintf(" (×%d)", e.Count)
 		}
-		s.line(colour, pad(r.clock(e.T), len(r.clock(r.Scenario.Start))+2)+text)
+		s.line(colour, pad(r.clock(e.T), len(r.clock(r.Scenario.Start.Truncate(time.Minute)))+5)+text)
 	}
 }
 

@@ -37,7 +37,7 @@ func Day(o Options) record.Run {
 	d.open()
 	d.steps()
 	for i := range o.Services {
-		d.services = append(d.services, &service{name: "shop/" + serviceName(i), workload: "Deployment/shop/" + serviceName(i), share: 1 / float64(i+1), cpu: 0.004 + 0.001*float64(i%4), ready: 3, desired: 3})
+		d.services = append(d.services, &service{name: "shop/" + serviceName(i), workload: "Deployment/shop/" + serviceName(i), share: 1 / float64(i+1), cpu: 0.004 + 0.001*float64(i%4), ready: 2, desired: 2})
 	}
 	for at := d.start.Add(time.Minute); !at.After(d.start.Add(o.Duration)); at = at.Add(time.Minute) {
 		d.minute(at)
@@ -169,7 +169,7 @@ func (d *day) events(at time.Time) {
 	case at.Equal(d.at("20:31")):
 		for i, s := range d.services {
 			for k := range 2 {
-				d.entry(at.Add(time.Duration(i)*time.Second), record.Entry{Kind: record.KindPodGone, Object: fmt.Sprintf("Pod/%s-%d", s.name, k), Owner: s.workload, What: "pod of " + s.name + " is gone with its node", Severity: record.Notable, Data: map[string]string{"node": "web-1"}})
+				d.entry(at.Add(time.Duration(i)*time.Second), record.Entry{Kind: record.KindPodGone, Object: fmt.Sprintf("Pod/%s-%d", s.name, k), Owner: s.workload, What: "a pod of " + s.name + " is gone with its node", Severity: record.Notable, Data: map[string]string{"node": "web-1"}})
 				d.run.Add(record.Event{Eviction: &record.Eviction{Time: at, Pod: fmt.Sprintf("%s-1-%d", s.name, k), Workload: s.workload, Node: "web-1", By: "node-lost", Kind: "forced", BudgetKept: i != 1, Budget: s.name}})
 			}
 		}
@@ -188,7 +188,7 @@ func (d *day) minute(at time.Time) {
 	local := at.Add(time.Hour)
 	hour := float64(local.Hour()) + float64(local.Minute())/60
 	rate := (240 - 180*math.Cos((hour-8.5)/12*math.Pi)) * (1 + 0.02*d.draw())
-	if math.Abs(rate-d.lastRate) > 0.2*d.lastRate {
+	if math.Abs(rate-d.lastRate) > 0.1*d.lastRate {
 		d.entry(at, record.Entry{Kind: record.KindLoad, Object: "shoppers", What: fmt.Sprintf("shoppers goes from %.0f to %.0f requests a second", d.lastRate, rate),
 			Data: map[string]string{"from": fmt.Sprintf("%.1f", d.lastRate), "to": fmt.Sprintf("%.1f", rate), "load": "shoppers"}})
 		d.lastRate = rate
@@ -231,13 +231,14 @@ func (d *day) play(s *service, i int, at time.Time, rate float64, zoneDown bool)
 	}
 	s.down = max(0, s.down-0.25)
 	demand := rate * cpu
-	want := math.Ceil(demand / 0.5 / 0.6 * d.Spare)
+	want := math.Ceil(demand / 0.5 / 0.72 * d.Spare)
 	want = min(max(want, 2), 20)
 	if math.Abs(want-s.desired) >= 1 && (want > s.desired || at.Minute()%5 == 0) {
 		up := want > s.desired
 		if up != s.lastUp {
 			s.reversals++
 		}
+		d.created(s, at, s.desired, want)
 		d.entry(at, record.Entry{Kind: record.KindScale, Object: s.workload, Owner: s.workload, What: fmt.Sprintf("%s scales from %.0f to %.0f", s.name, s.desired, want), Actor: "horizontal-pod-autoscaler",
 			Data: map[string]string{"from": fmt.Sprint(s.desired), "to": fmt.Sprint(want), "metric": "cpu", "service": s.name}})
 		s.lastUp, s.desired = up, want
@@ -272,6 +273,15 @@ func (d *day) play(s *service, i int, at time.Time, rate float64, zoneDown bool)
 	d.set(record.MetricDesired, s.desired, "workload", s.workload)
 	d.set(record.MetricReady, s.ready, "workload", s.workload)
 	return errors, latency
+}
+
+// created records the pods an upscale makes, in order after the decision itself.
+func (d *day) created(s *service, at time.Time, from, to float64) {
+	for k := int(from); k < int(to); k++ {
+		d.run.Add(record.Event{Pod: &record.Pod{Namespace: "shop", Name: fmt.Sprintf("%s-%d-%d", s.name[5:], at.Unix()%86400, k), Workload: s.workload, Revision: "1", Node: fmt.Sprintf("web-%d", k%7+1), Created: at,
+			Scheduled: at.Add(time.Second), Started: at.Add(6 * time.Second), Ready: at.Add(11 * time.Second), Deleted: at.Add(2 * time.Hour), Gone: at.Add(2*time.Hour + 30*time.Second), Phase: "Succeeded",
+			CPURequestCores: 0.5, MemoryRequestBytes: 256 << 20, CPUUsedCoreSeconds: 1800, MemoryUsedByteSeconds: 180e6 * 7200}})
+	}
 }
 
 func (d *day) state(s *service, at time.Time, rho, errors float64) {

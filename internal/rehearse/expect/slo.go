@@ -1,0 +1,284 @@
+package expect
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/fairway-dev/fairway/api/v1alpha1"
+	"github.com/fairway-dev/fairway/internal/rehearse/record"
+)
+
+// Defaults of service level expectations.
+const (
+	sloWindow    = 5 * time.Minute
+	fastBurnOver = time.Hour
+	slowBurnOver = 6 * time.Hour
+	evidenceMax  = 3
+)
+
+func sloChecks(s v1alpha1.SLOExpectation) []check {
+	subject, name := "load="+s.Load, s.Load
+	if s.Service != "" {
+		subject, name = "service="+s.Service, s.Service
+	}
+	if s.Load == "" && s.Service == "" {
+		subject, name = "", "all loads"
+	}
+	var list []check
+	add := func(what, limit string, eval func(o Observed, base *Observed) outcome) {
+		list = append(list, check{name: name + " " + what, kind: KindSLO, limit: limit, subject: subject, eval: eval})
+	}
+	if s.Availability != nil {
+		target := float64(*s.Availability)
+		over := time.Duration(0)
+		limit := "≥ " + percentText(target)
+		if s.Over != "" && s.Over != "run" {
+			if d, err := v1alpha1.ParseDuration(s.Over); err == nil {
+				over = d.Duration
+				limit += " over any " + d.String()
+			}
+		}
+		add("availability", limit, func(o Observed, _ *Observed) outcome { return availability(o, subject, target, over) })
+		for _, b := range burns(s.Burn) {
+			add("burn rate", fmt.Sprintf("< %s over %s", number(b.Limit), b.Over), func(o Observed, _ *Observed) outcome { return burn(o, subject, target, b) })
+		}
+	}
+	window := s.Window.Duration
+	if window <= 0 {
+		window = sloWindow
+	}
+	for _, q := range []struct {
+		name, metric string
+		limit        *v1alpha1.Duration
+	}{{"p50", record.MetricLatencyP50, s.P50}, {"p95", record.MetricLatencyP95, s.P95}, {"p99", record.MetricLatencyP99, s.P99}} {
+		if q.limit == nil {
+			continue
+		}
+		limit := "≤ " + q.limit.String()
+		if s.Allow > 0 {
+			limit += fmt.Sprintf(" in all but %d windows", s.Allow)
+		}
+		add(q.name, limit, func(o Observed, _ *Observed) outcome {
+			return latency(o, subject, q.metric, q.limit.Seconds(), window, int(s.Allow))
+		})
+	}
+	return list
+}
+
+func burns(b *v1alpha1.Burn) []v1alpha1.BurnLimit {
+	var list []v1alpha1.BurnLimit
+	if b == nil {
+		return nil
+	}
+	if b.Fast != nil {
+		f := *b.Fast
+		if f.Over.Duration == 0 {
+			f.Over = v1alpha1.DurationOf(fastBurnOver)
+		}
+		list = append(list, f)
+	}
+	if b.Slow != nil {
+		s := *b.Slow
+		if s.Over.Duration == 0 {
+			s.Over = v1alpha1.DurationOf(slowBurnOver)
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// account returns the exact counts of a subject over the run, if the recorder kept them (not for single routes).
+func account(run *record.Run, subject string) (served, asked float64, ok bool) {
+	key, name, _ := strings.Cut(subject, "=")
+	for _, l := range run.Loads {
+		if subject == "" && !l.Service || l.Name == name && l.Service == (key == "service") {
+			served += float64(l.Served)
+			asked += float64(l.Offered - l.Inside)
+			ok = true
+		}
+	}
+	return served, asked, ok
+}
+
+// availability is served well ÷ asked over the run (over 0), else the lowest in any sliding stretch.
+func availability(o Observed, subject string, target float64, over time.Duration) outcome {
+	asked, bad := rates(o.Table, subject)
+	out := outcome{}
+	value := math.NaN()
+	if over > 0 {
+		value = lowest(asked, bad, int(over/o.Table.Step))
+	} else if served, all, ok := account(o.Run, subject); ok && all > 0 {
+		value = served / all
+	} else {
+		value = lowest(asked, bad, len(asked))
+	}
+	if math.IsNaN(value) {
+		return noData("no request reached " + nameOf(subject))
+	}
+	out.held, out.value, out.excess = value >= target, percentText(value), target-value
+	n := 0
+	for i := range asked {
+		if asked[i] > 0 && 1-bad[i]/asked[i] < target {
+			if n == 0 {
+				out.firstAt = o.Table.Times[i]
+			}
+			if n++; n <= evidenceMax {
+				out.evidence = append(out.evidence, Evidence{Time: o.Table.Times[i], Object: nameOf(subject), What: percentText(1-bad[i]/asked[i]) + " served well"})
+			}
+		}
+	}
+	out.total = steps(n, o.Table)
+	return out
+}
+
+// nameOf is a subject without its key.
+func nameOf(subject string) string {
+	_, name, _ := strings.Cut(subject, "=")
+	if name == "" {
+		return "any load"
+	}
+	return name
+}
+
+// rates are requests asked and failed at every step, summed over the subject's series; 0 where nothing is known.
+func rates(t record.Table, subject string) (asked, bad []float64) {
+	asked, bad = make([]float64, len(t.Times)), make([]float64, len(t.Times))
+	for _, s := range t.All(record.MetricRequests) {
+		if !concerns(s, subject) {
+			continue
+		}
+		errors := t.Like(record.MetricErrors, s.Labels)
+		for i, r := range s.Values {
+			if errors != nil && r > 0 && !math.IsNaN(errors[i]) {
+				asked[i] += r
+				bad[i] += r * errors[i]
+			}
+		}
+	}
+	return asked, bad
+}
+
+// lowest is the lowest availability over any n steps in a row; NaN when nothing was asked.
+func lowest(asked, bad []float64, n int) float64 {
+	n = min(max(n, 1), max(1, len(asked)))
+	low := math.NaN()
+	for end := n; end <= len(asked); end++ {
+		var a, b float64
+		for i := end - n; i < end; i++ {
+			a, b = a+asked[i], b+bad[i]
+		}
+		if v := 1 - b/a; a > 0 && !(v >= low) {
+			low = v
+		}
+	}
+	return low
+}
+
+// burn is error ratio ÷ (1 − target) over sliding stretches, below the limit in all of them.
+func burn(o Observed, subject string, target float64, limit v1alpha1.BurnLimit) outcome {
+	if target >= 1 {
+		return noData("an availability of 100 % leaves no budget to burn")
+	}
+	asked, bad := rates(o.Table, subject)
+	n := min(max(1, int(limit.Over.Duration/o.Table.Step)), max(1, len(asked)))
+	out := outcome{held: true}
+	highest, over := math.NaN(), 0
+	var a, b float64
+	for i := range asked {
+		a, b = a+asked[i], b+bad[i]
+		if i >= n {
+			a, b = a-asked[i-n], b-bad[i-n]
+		}
+		if a <= 0 {
+			continue
+		}
+		rate := max(0, b/a) / (1 - target)
+		if !(rate <= highest) {
+			highest = rate
+		}
+		if rate >= limit.Limit {
+			if over++; over == 1 {
+				out.held, out.firstAt = false, o.Table.Times[i]
+				out.evidence = append(out.evidence, Evidence{Time: o.Table.Times[i], Object: nameOf(subject), What: "burn rate " + number(rate)})
+			}
+		}
+	}
+	if math.IsNaN(highest) {
+		return noData("no request reached " + nameOf(subject))
+	}
+	out.value, out.excess, out.total = number(highest), highest-limit.Limit, steps(over, o.Table)
+	return out
+}
+
+// latency holds when the quantile, averaged by requests over each window, is within the limit in all but allow windows. A
+// window in which requests came but none was answered exceeds every limit.
+func latency(o Observed, subject, metric string, limit float64, window time.Duration, allow int) outcome {
+	per := max(1, int(window/o.Table.Step))
+	out := outcome{}
+	highest, broken, seen := math.NaN(), 0, 0
+	for from := 0; from < len(o.Table.Times); from += per {
+		to := min(from+per, len(o.Table.Times))
+		value, asked := windowQuantile(o.Table, subject, metric, from, to)
+		if !asked && math.IsNaN(value) {
+			continue
+		}
+		seen++
+		what := secondsText(value)
+		if math.IsNaN(value) {
+			value, what = math.Inf(1), "no request was answered"
+		}
+		if !(value <= highest) {
+			highest = value
+		}
+		if value > limit {
+			broken++
+			if broken == allow+1 || broken == 1 {
+				out.firstAt = o.Table.Times[from]
+			}
+			out.total += steps(to-from, o.Table)
+			if len(out.evidence) < evidenceMax {
+				out.evidence = append(out.evidence, Evidence{Time: o.Table.Times[from], Object: nameOf(subject), What: what})
+			}
+		}
+	}
+	if seen == 0 {
+		return noData("no latency was recorded for " + nameOf(subject))
+	}
+	out.held, out.excess = broken <= allow, highest/limit
+	out.value = secondsText(highest)
+	if math.IsInf(highest, 1) {
+		out.value = "no answers"
+	}
+	if broken > 0 {
+		out.value += fmt.Sprintf(" at worst, over in %d of %d windows", broken, seen)
+	}
+	return out
+}
+
+func windowQuantile(t record.Table, subject, metric string, from, to int) (value float64, asked bool) {
+	var sum, weight float64
+	for _, s := range t.All(metric) {
+		if !concerns(s, subject) {
+			continue
+		}
+		rate := t.Like(record.MetricRequests, s.Labels)
+		for i := from; i < to; i++ {
+			w := 1.0
+			if rate != nil {
+				if w = rate[i]; !(w > 0) {
+					continue
+				}
+				asked = true
+			}
+			if !math.IsNaN(s.Values[i]) {
+				sum, weight = sum+w*s.Values[i], weight+w
+			}
+		}
+	}
+	if weight == 0 {
+		return math.NaN(), asked
+	}
+	return sum / weight, asked
+}

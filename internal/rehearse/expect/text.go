@@ -1,0 +1,49 @@
+package expect
+
+import (
+	"cmp"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fairway-dev/fairway/internal/rehearse/record"
+)
+
+func byObject(a, b record.Workload) int { return cmp.Compare(a.Object, b.Object) }
+
+// percentText writes a share with as many digits as its distance from 100 % needs.
+func percentText(v float64) string {
+	p := v * 100
+	digits := 1
+	if miss := math.Abs(100 - p); miss > 0 && miss < 1 {
+		digits = min(6, 2-int(math.Floor(math.Log10(miss)))-1)
+	}
+	text := strconv.FormatFloat(p, 'f', digits, 64)
+	if p < 100 && strings.HasPrefix(text, "100") {
+		text = "just below 100"
+	}
+	if strings.Contains(text, ".") {
+		text = strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
+	}
+	return text + " %"
+}
+
+// secondsText writes a duration in seconds with three digits: 87 ms, 1.25 s, 8m0s.
+func secondsText(s float64) string {
+	switch {
+	case s == 0:
+		return "0 s"
+	case s < 1:
+		return strconv.FormatFloat(s*1000, 'g', 3, 64) + " ms"
+	case s < 60:
+		return strconv.FormatFloat(s, 'g', 3, 64) + " s"
+	}
+	text := time.Duration(math.Round(s)) * time.Second
+	return strings.TrimSuffix(strings.ReplaceAll(text.String(), "m0s", "m"), "h0m")
+}
+
+func number(v float64) string { return strconv.FormatFloat(v, 'g', 5, 64) }
+
+// steps turns a number of sample steps into time.
+func steps(n int, t record.Table) time.Duration { return time.Duration(n) * t.Step }
