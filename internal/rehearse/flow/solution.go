@@ -166,15 +166,18 @@ func (t *station) at(h, x0, v0 float64, busy []float64) solution {
 	out := solution{h: h, load: t.rate / top}
 	target, y, loss := t.rest0(top, busy)
 	out.reject = loss
-	if math.Abs(x0-target) <= nearCount/5+nearRatio/10*target {
-		out.steady = true
-		return t.finish(out, y, target, v0, top, busy)
-	}
-	look := math.Max(h, stepSeconds)
-	if yl, x := t.step(look, x0, top, busy); math.Abs(t.bound(x, x0, look)-target) <= nearCount+nearRatio*target && !math.IsInf(target, 1) {
-		_ = yl
-		out.steady = true
-		return t.finish(out, y, target, v0, top, busy)
+	if !math.IsInf(target, 1) {
+		slack := nearCount + nearRatio*target
+		near := math.Abs(x0-target) <= slack/10
+		if !near {
+			look := math.Max(h, stepSeconds)
+			_, x := t.step(look, x0, top, busy)
+			near = math.Abs(t.bound(x, x0, look)-target) <= slack
+		}
+		if near {
+			out.steady = true
+			return t.finish(out, y, target, v0, top, busy)
+		}
 	}
 	ym, x := t.step(h, x0, top, busy)
 	bounded := t.bound(x, x0, h)
