@@ -63,7 +63,7 @@ func (m *Memory) watchFrom(ctx context.Context, owner *memoryWatcher, op clientv
 	if w.next == 0 {
 		w.next = m.rev + 1
 	}
-	if w.next < m.compacted {
+	if w.tooOldLocked() {
 		w.ch <- w.compactedLocked()
 		close(w.ch)
 		return w.ch
@@ -83,6 +83,26 @@ func (m *Memory) watchFrom(ctx context.Context, owner *memoryWatcher, op clientv
 		}
 	}
 	return w.ch
+}
+
+// tooOldLocked tells whether a new watch asks for history that is gone. That includes the previous value of an event
+// at the compacted revision itself, which etcd would leave out without a word.
+func (w *watch) tooOldLocked() bool {
+	m := w.m
+	if w.next != m.compacted || !w.prevKV {
+		return w.next < m.compacted
+	}
+	for _, c := range m.sinceLocked(w.next) {
+		if c.rev() != w.next {
+			break
+		}
+		for _, e := range c.events {
+			if e.PrevKv != nil && w.span.holds(string(e.Kv.Key)) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (w *watch) compactedLocked() clientv3.WatchResponse {
