@@ -18,11 +18,6 @@ type around struct {
 // Address implements Surroundings.
 func (a around) Address(now time.Time) (string, error) { return a.r.node.ips.allocate(now) }
 
-// Image implements Surroundings.
-func (a around) Image(pod *v1.Pod, c *v1.Container, now time.Time) ImageAnswer {
-	return ImageAnswer{Present: true}
-}
-
 // Admit implements Surroundings.
 func (a around) Admit(pod *v1.Pod) (reason, message string, refused bool) { return "", "", false }
 

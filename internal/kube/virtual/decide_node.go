@@ -56,8 +56,8 @@ func declaredFeatures(kubeletVersion string) ([]string, error) {
 // nodeObject is the Node a kubelet and its cloud would register for the index-th address range.
 func nodeObject(g *NodeGroup, name, zone string, index, boot int, seed int64, version string, features []string, now time.Time) *v1.Node {
 	labels := map[string]string{
-		v1.LabelHostname: name, v1.LabelOSStable: "linux", v1.LabelArchStable: "amd64",
-		"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": "amd64",
+		v1.LabelHostname: name, v1.LabelOSStable: "linux", v1.LabelArchStable: g.arch,
+		"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": g.arch,
 		v1.LabelTopologyRegion: g.Region, v1.LabelTopologyZone: zone,
 		labelCapacity: g.CapacityType, LabelNodeGroup: g.Name, LabelVirtual: "true",
 	}
@@ -86,7 +86,7 @@ func nodeObject(g *NodeGroup, name, zone string, index, boot int, seed int64, ve
 				{Type: v1.NodeHostName, Address: name},
 			},
 			DaemonEndpoints:  v1.NodeDaemonEndpoints{KubeletEndpoint: v1.DaemonEndpoint{Port: kubeletPort}},
-			NodeInfo:         systemInfo(name, boot, seed, version),
+			NodeInfo:         systemInfo(name, g.arch, boot, seed, version),
 			Features:         &v1.NodeFeatures{SupplementalGroupsPolicy: boolPtr(true)},
 			RuntimeHandlers:  []v1.NodeRuntimeHandler{{Name: "", Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: boolPtr(true), UserNamespaces: boolPtr(true)}}},
 			DeclaredFeatures: features,
@@ -102,12 +102,12 @@ func nodeObject(g *NodeGroup, name, zone string, index, boot int, seed int64, ve
 
 func boolPtr(b bool) *bool { return &b }
 
-func systemInfo(name string, boot int, seed int64, version string) v1.NodeSystemInfo {
+func systemInfo(name, arch string, boot int, seed int64, version string) v1.NodeSystemInfo {
 	return v1.NodeSystemInfo{
 		MachineID: hexID(seed, 32, "machine", name), SystemUUID: uuidOf(hexID(seed, 32, "system", name)),
 		BootID:        uuidOf(hexID(seed, 32, "boot", name, strconv.Itoa(boot))),
 		KernelVersion: "6.12.0-virtual", OSImage: "Fairway virtual node", ContainerRuntimeVersion: "containerd://2.2.0",
-		KubeletVersion: version, OperatingSystem: "linux", Architecture: "amd64",
+		KubeletVersion: version, OperatingSystem: "linux", Architecture: arch,
 	}
 }
 

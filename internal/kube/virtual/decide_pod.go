@@ -36,9 +36,16 @@ type Surroundings interface {
 type ImageAnswer struct {
 	Present bool
 	Pulling bool      // ask again when the engine is told
-	RetryAt time.Time // neither: the next attempt
-	Reason  string    // waiting reason of a failure
+	Reason  string // neither: the waiting reason of the failure
 	Message string
+	BackOff bool // the failure is a pull's: attempts are spaced out
+	Events  []ImageEvent
+}
+
+// ImageEvent is an event about an image.
+type ImageEvent struct {
+	Warning         bool
+	Reason, Message string
 }
 
 // Timing is how long the steps of a pod take.
@@ -319,13 +326,7 @@ func mountRetry(waited time.Duration) time.Duration { return min(max(waited, mou
 func (d *decider) begin(c *Container, t time.Time) {
 	spec := c.spec(d.pod)
 	d.plan.Changed = true
-	img := d.in.Around.Image(d.pod, spec, t)
-	switch {
-	case img.Pulling:
-		c.Run = RunPulling
-		return
-	case !img.Present:
-		c.Run, c.Wait, c.WaitMessage, c.Due = RunWaiting, img.Reason, img.Message, img.RetryAt
+	if !d.image(c, spec, t) {
 		return
 	}
 	if why := d.in.Around.ConfigError(d.pod, spec); why != "" {
@@ -338,6 +339,51 @@ func (d *decider) begin(c *Container, t time.Time) {
 	}
 	c.Run, c.Due = RunStarting, t.Add(d.in.Timing.Container)
 }
+
+// image reports whether the container's image is on the node; if not, it says what the container waits for.
+func (d *decider) image(c *Container, spec *v1.Container, t time.Time) bool {
+	if c.PullRetry.After(t) {
+		c.Run, c.Due = RunWaiting, c.PullRetry
+		if c.Wait == reasonImagePull {
+			c.WaitMessage = fmt.Sprintf("Back-off pulling image %q: %s: %s", spec.Image, reasonImagePull, c.WaitMessage)
+			c.Wait = reasonImageBackOff
+			d.event(t, c, false, events.BackOffPullImage, fmt.Sprintf("Back-off pulling image %q", spec.Image))
+			d.event(t, c, true, events.FailedToCreateContainer, "Error: "+reasonImageBackOff)
+		}
+		return false
+	}
+	img := d.in.Around.Image(d.pod, spec, t)
+	for _, e := range img.Events {
+		d.event(t, c, e.Warning, e.Reason, e.Message)
+	}
+	switch {
+	case img.Present:
+		c.PullBackoff, c.PullRetry = 0, time.Time{}
+		return true
+	case img.Pulling:
+		c.Run = RunPulling
+		if c.Wait != reasonCrashLoop {
+			c.Wait, c.WaitMessage = "", ""
+		}
+		return false
+	}
+	c.Run, c.Wait, c.WaitMessage, c.Due = RunWaiting, img.Reason, img.Message, t.Add(startRetry)
+	if img.BackOff {
+		c.PullBackoff = min(max(2*c.PullBackoff, pullBackoffFirst), backoffMax)
+		c.PullRetry = t.Add(c.PullBackoff)
+		c.Due = t.Add(pullErrorShown)
+	} else {
+		d.event(t, c, true, events.FailedToCreateContainer, "Error: "+img.Reason)
+	}
+	return false
+}
+
+const (
+	// pullBackoffFirst doubles up to the crash back-off's cap; a success forgets it.
+	pullBackoffFirst = 10 * time.Second
+	// pullErrorShown is how long ErrImagePull shows before it becomes ImagePullBackOff.
+	pullErrorShown = time.Second
+)
 
 // run starts the container at t.
 func (d *decider) run(c *Container, t time.Time) {

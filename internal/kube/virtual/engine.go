@@ -40,6 +40,7 @@ type Engine struct {
 	stuck    map[types.NamespacedName]*podRecord // wait for a ConfigMap or Secret
 	indexes  []uint64 // bit n: the nth /24 is taken
 	watchful watchfulState
+	images   imageWorld
 	counters Counters
 
 	wake  chan struct{}
@@ -61,6 +62,7 @@ func New(o Options) (*Engine, error) {
 	if o.Usage == nil {
 		e.opts.Usage = idleUsage{}
 	}
+	e.initImages()
 	features, err := declaredFeatures(o.KubeletVersion)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,8 @@ import (
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/fairway-dev/fairway/internal/kube/catalog"
 )
 
 // NodeGroup is a set of identical nodes, held at a size as a cloud's instance group holds it.
@@ -39,6 +41,8 @@ type NodeGroup struct {
 	PrePulled             []string      // images on every node from the start
 	StaticCPUManager      bool          // resizes of Guaranteed pods are infeasible
 	RegisterUninitialized bool          // an external cloud model: tainted until ReadyDelay has passed
+
+	arch string
 }
 
 // Assumed shape of a node without an instance type.
@@ -70,7 +74,7 @@ func (g NodeGroup) withDefaults() (NodeGroup, error) {
 	if g.CapacityType == "" {
 		g.CapacityType = "on-demand"
 	}
-	if g.MaxParallelPulls <= 0 {
+	if g.arch = "amd64"; g.MaxParallelPulls <= 0 {
 		g.MaxParallelPulls = 1
 	}
 	shape := v1.ResourceList{
@@ -79,6 +83,14 @@ func (g NodeGroup) withDefaults() (NodeGroup, error) {
 		v1.ResourceEphemeralStorage: resource.MustParse(defaultDisk),
 	}
 	maxPods := int64(defaultMaxPods)
+	if g.InstanceType != "" {
+		t, ok := catalog.Lookup(g.InstanceType)
+		if !ok {
+			return g, fmt.Errorf("virtual: node group %q: instance type %q is not in the catalogue; nearest are %v", g.Name, g.InstanceType, catalog.Nearest(g.InstanceType))
+		}
+		g.takeType(t, shape)
+		maxPods = int64(catalog.MaxPods(t))
+	}
 	for k, v := range g.Capacity {
 		shape[k] = v
 	}
@@ -91,6 +103,29 @@ func (g NodeGroup) withDefaults() (NodeGroup, error) {
 	shape[v1.ResourcePods] = *resource.NewQuantity(maxPods, resource.DecimalSI)
 	g.Capacity = shape
 	return g, nil
+}
+
+// takeType fills in what the instance type says; what the group says itself stays.
+func (g *NodeGroup) takeType(t catalog.Type, shape v1.ResourceList) {
+	c := catalog.Capacity(t)
+	shape[v1.ResourceCPU] = *resource.NewMilliQuantity(c.CPUMillicores, resource.DecimalSI)
+	shape[v1.ResourceMemory] = *resource.NewQuantity(c.MemoryBytes, resource.BinarySI)
+	shape[v1.ResourceEphemeralStorage] = *resource.NewQuantity(c.EphemeralStorageBytes, resource.BinarySI)
+	if name := t.GPU.ResourceName(); name != "" && t.GPU.Count > 0 {
+		shape[v1.ResourceName(name)] = *resource.NewQuantity(int64(t.GPU.Count), resource.DecimalSI)
+	}
+	g.arch = t.Arch
+	if g.PricePerHour == 0 {
+		g.PricePerHour, _ = t.Price(g.CapacityType)
+	}
+	if g.KubeReserved == nil {
+		r := catalog.KubeReserved(t.CPUCores, c.Pods)
+		g.KubeReserved = v1.ResourceList{
+			v1.ResourceCPU:              *resource.NewMilliQuantity(r.CPUMillicores, resource.DecimalSI),
+			v1.ResourceMemory:           *resource.NewQuantity(r.MemoryBytes, resource.BinarySI),
+			v1.ResourceEphemeralStorage: *resource.NewQuantity(r.EphemeralStorageBytes, resource.BinarySI),
+		}
+	}
 }
 
 // allocatable is capacity less what is reserved and what eviction keeps free, never below zero.

@@ -93,12 +93,20 @@ func (e *Engine) leaseRequest(n *nodeRecord, now time.Time) func(context.Context
 	}
 }
 
+// arch is the node's processor architecture.
+func (n *nodeRecord) arch() string {
+	if n.group != nil {
+		return n.group.spec.arch
+	}
+	return "amd64"
+}
+
 // nodeStatusRequest writes the fields of a node's status that are ours, as a merge patch: other fields survive.
 func (e *Engine) nodeStatusRequest(n *nodeRecord) func(context.Context) func() error {
 	now := time.Now()
 	status := map[string]any{
 		"conditions": nodeConditions(n.obj.Status.Conditions, n.health, now),
-		"nodeInfo":   systemInfo(n.name, n.boot, e.opts.Seed, e.opts.KubeletVersion),
+		"nodeInfo":   systemInfo(n.name, n.arch(), n.boot, e.opts.Seed, e.opts.KubeletVersion),
 	}
 	if len(n.obj.Status.Addresses) == 0 {
 		status["addresses"] = []v1.NodeAddress{{Type: v1.NodeInternalIP, Address: n.view.IP}, {Type: v1.NodeHostName, Address: n.name}}

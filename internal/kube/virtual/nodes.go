@@ -25,6 +25,7 @@ type nodeRecord struct {
 	obj     *v1.Node
 	view    NodeView
 	ips     *addresses
+	images  *imageStore
 	pods    map[types.NamespacedName]*podRecord
 	boot    int
 
@@ -137,6 +138,11 @@ func (e *Engine) enroll(n *nodeRecord, index int) {
 	n.index = index
 	n.ips = newAddresses(podPrefix(index))
 	n.view = NodeView{Name: n.name, IP: nodeAddress(index)}
+	var shape *NodeGroup
+	if n.group != nil {
+		shape = &n.group.spec
+	}
+	n.images = newImageStore(shape)
 	if n.group != nil {
 		n.view.BackoffMax = n.group.spec.CrashLoopBackOffMax
 	}

@@ -94,6 +94,9 @@ type Container struct {
 	Backoff       time.Duration // delay before the next restart; 0 = none so far
 	BackoffRaised time.Time
 
+	PullBackoff time.Duration // delay before the next pull after a failure; 0 = none so far
+	PullRetry   time.Time
+
 	StartupDone bool
 	Ready       bool // readiness probe result
 	ReadyFrom   time.Time
