@@ -65,11 +65,6 @@ func (p *ControlPlane) apiServerArgs() []string {
 // features are the gates of all parts of this process.
 func (p *ControlPlane) features() map[string]bool {
 	g := map[string]bool{}
-	if p.durable() {
-		// Lists by a streaming call: the embedded server's in-process client answers it "unimplemented", and the API
-		// server would ask again every ten minutes.
-		g["EtcdRangeStream"] = false
-	}
 	if p.opts.Profile == Rehearsal {
 		for k, v := range rehearsalFeatures {
 			g[k] = v

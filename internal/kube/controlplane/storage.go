@@ -2,7 +2,7 @@ package controlplane
 
 import (
 	"context"
-	"errors"
+	"path/filepath"
 
 	"github.com/fairway-dev/fairway/internal/kube/controlplane/store"
 )
@@ -22,7 +22,14 @@ func (p *ControlPlane) storeEndpoint() string {
 
 func (p *ControlPlane) openStore(ctx context.Context) error {
 	if p.durable() {
-		return errors.New("durable")
+		d, err := store.OpenDisk(ctx, filepath.Join(p.dir, "store"), store.DiskOptions{})
+		if err != nil {
+			return err
+		}
+		p.store = d
+		release := store.Use(p.storeEndpoint(), d.Client)
+		p.cleanup = append(p.cleanup, func() error { release(); return nil })
+		return nil
 	}
 	m := store.NewMemory(store.MemoryOptions{})
 	p.store = m
