@@ -53,6 +53,8 @@ func Eval(given Given, runs, baseline []Observed) []Result {
 // check is one limit of one expectation.
 type check struct {
 	name, kind, limit string
+	metric            string // for machines, with target; "" when the limit is no number
+	target            float64
 	severity          string
 	share             float64 // of the seeds in which it must hold
 	source            v1alpha1.Source
@@ -161,7 +163,7 @@ func (g Given) parts(e v1alpha1.Expectation) []check {
 
 // over evaluates a check in every seed and joins the outcomes.
 func (c check) over(runs []Observed, base map[int64]*Observed) (Result, bool) {
-	r := Result{Name: c.name, Kind: c.kind, Severity: cmp.Or(c.severity, SeverityError), Limit: c.limit, Of: len(runs), Seeds: []SeedResult{},
+	r := Result{Name: c.name, Kind: c.kind, Severity: cmp.Or(c.severity, SeverityError), Limit: c.limit, Metric: c.metric, Target: c.target, Of: len(runs), Seeds: []SeedResult{},
 		File: c.source.File, Line: c.source.Line, Value: "no data: nothing was run"}
 	if c.subject != "" {
 		r.Subjects = []string{c.subject}

@@ -18,6 +18,9 @@ type Result struct {
 	NoData bool   `json:"noData,omitempty"`
 	Limit  string `json:"limit"` // as a person writes it: "availability ≥ 99.9 %"
 	Value  string `json:"value"` // of the worst seed: "99.82 %"
+	// Metric and Target are the limit for machines, where it is a number: a series or summary metric and its bound.
+	Metric string  `json:"metric,omitempty"`
+	Target float64 `json:"target,omitempty"`
 	// WorstSeed is the seed furthest from the limit; HeldIn of Of seeds held.
 	WorstSeed int64        `json:"worstSeed"`
 	HeldIn    int          `json:"heldIn"`

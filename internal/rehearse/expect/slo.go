@@ -27,8 +27,8 @@ func sloChecks(s v1alpha1.SLOExpectation) []check {
 		subject, name = "", "all loads"
 	}
 	var list []check
-	add := func(what, limit string, eval func(o Observed, base *Observed) outcome) {
-		list = append(list, check{name: name + " " + what, kind: KindSLO, limit: limit, subject: subject, eval: eval})
+	add := func(what, limit, metric string, target float64, eval func(o Observed, base *Observed) outcome) {
+		list = append(list, check{name: name + " " + what, kind: KindSLO, limit: limit, metric: metric, target: target, subject: subject, eval: eval})
 	}
 	if s.Availability != nil {
 		target := float64(*s.Availability)
@@ -40,9 +40,9 @@ func sloChecks(s v1alpha1.SLOExpectation) []check {
 				limit += " over any " + d.String()
 			}
 		}
-		add("availability", limit, func(o Observed, _ *Observed) outcome { return availability(o, subject, target, over) })
+		add("availability", limit, "availability", target, func(o Observed, _ *Observed) outcome { return availability(o, subject, target, over) })
 		for _, b := range burns(s.Burn) {
-			add("burn rate", fmt.Sprintf("< %s over %s", number(b.Limit), b.Over), func(o Observed, _ *Observed) outcome { return burn(o, subject, target, b) })
+			add("burn rate", fmt.Sprintf("< %s over %s", number(b.Limit), b.Over), record.MetricBurnRate, b.Limit, func(o Observed, _ *Observed) outcome { return burn(o, subject, target, b) })
 		}
 	}
 	window := s.Window.Duration
@@ -60,7 +60,7 @@ func sloChecks(s v1alpha1.SLOExpectation) []check {
 		if s.Allow > 0 {
 			limit += fmt.Sprintf(" in all but %d windows", s.Allow)
 		}
-		add(q.name, limit, func(o Observed, _ *Observed) outcome {
+		add(q.name, limit, q.metric, q.limit.Seconds(), func(o Observed, _ *Observed) outcome {
 			return latency(o, subject, q.metric, q.limit.Seconds(), window, int(s.Allow))
 		})
 	}

@@ -88,10 +88,10 @@ func median(values []float64) float64 {
 	return known[len(known)/2]
 }
 
-// values returns the series with this one label, or nil.
+// values returns the series with this one label (none for label ""), or nil.
 func (s Series) values(metric, label, value string) Values {
 	for _, c := range s.Columns {
-		if c.Metric == metric && len(c.Labels) == 1 && c.Labels[label] == value {
+		if c.Metric == metric && (label == "" && len(c.Labels) == 0 || label != "" && len(c.Labels) == 1 && c.Labels[label] == value) {
 			return c.Values
 		}
 	}
