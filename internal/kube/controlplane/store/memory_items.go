@@ -61,6 +61,8 @@ type span struct{ start, end string }
 func (s span) point() bool { return s.end == "" }
 func (s span) open() bool  { return s.end == "\x00" }
 
+func (s span) empty() bool { return !s.point() && !s.open() && s.end <= s.start }
+
 func (s span) holds(key string) bool {
 	if s.point() {
 		return key == s.start

@@ -40,6 +40,7 @@ func (m *Memory) txn(r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	}
 	c := m.newCommit()
 	resp := m.executeLocked(c, plan)
+	resp.Header = m.header(m.latestLocked(c))
 	m.commitLocked(c)
 	return resp, nil
 }
@@ -102,9 +103,10 @@ func (m *Memory) admitPutLocked(r *pb.PutRequest) error {
 	return nil
 }
 
-// executeLocked runs the operations of a plan that has been admitted; nothing in it can fail.
+// executeLocked runs the operations of a plan that has been admitted; nothing in it can fail. The
+// header of a nested transaction stays empty, as in etcd.
 func (m *Memory) executeLocked(c *commit, p *txnPlan) *pb.TxnResponse {
-	resp := &pb.TxnResponse{Succeeded: p.succeeded, Responses: make([]*pb.ResponseOp, len(p.ops))}
+	resp := &pb.TxnResponse{Header: &pb.ResponseHeader{}, Succeeded: p.succeeded, Responses: make([]*pb.ResponseOp, len(p.ops))}
 	for i, op := range p.ops {
 		out := &pb.ResponseOp{}
 		resp.Responses[i] = out
@@ -120,7 +122,6 @@ func (m *Memory) executeLocked(c *commit, p *txnPlan) *pb.TxnResponse {
 			out.Response = &pb.ResponseOp_ResponseTxn{ResponseTxn: m.executeLocked(c, p.nested[i])}
 		}
 	}
-	resp.Header = m.header(m.latestLocked(c))
 	return resp
 }
 

@@ -63,6 +63,11 @@ func (m *Memory) watchFrom(ctx context.Context, owner *memoryWatcher, op clientv
 	if w.next == 0 {
 		w.next = m.rev + 1
 	}
+	if keys.empty() {
+		w.ch <- clientv3.WatchResponse{Header: m.header(m.rev), Canceled: true, CancelReason: "mvcc: watcher range is empty"}
+		close(w.ch)
+		return w.ch
+	}
 	if w.tooOldLocked() {
 		w.ch <- w.compactedLocked()
 		close(w.ch)
