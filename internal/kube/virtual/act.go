@@ -22,7 +22,9 @@ const (
 var errStale = errors.New("object changed")
 
 // job is one request to the API server.
-type job interface{ run(ctx context.Context, e *Engine) }
+type job interface {
+	run(ctx context.Context, e *Engine)
+}
 
 // workQueue hands jobs to the workers in order. Its length is bounded by the number of pods and nodes: each is queued
 // at most once.

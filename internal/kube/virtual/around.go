@@ -18,9 +18,6 @@ type around struct {
 // Address implements Surroundings.
 func (a around) Address(now time.Time) (string, error) { return a.r.node.ips.allocate(now) }
 
-// Admit implements Surroundings.
-func (a around) Admit(pod *v1.Pod) (reason, message string, refused bool) { return "", "", false }
-
 // Missing implements Surroundings: the first volume source that does not exist.
 func (a around) Missing(pod *v1.Pod) string {
 	for i := range pod.Spec.Volumes {

@@ -44,6 +44,9 @@ type Model struct {
 	// ConfigError, when not empty, is why the container cannot be created (waiting CreateContainerConfigError).
 	ConfigError string
 
+	ResizeDelay time.Duration // how long a resize takes to be in force; default 0.5 s
+	ResizeError string        // why the runtime cannot put a resize into force; "" = it can
+
 	Usage IdleUsage
 }
 

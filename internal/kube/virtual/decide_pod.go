@@ -30,12 +30,14 @@ type Surroundings interface {
 	ConfigError(pod *v1.Pod, c *v1.Container) string
 	// Admit returns why the node refuses the pod, if it does.
 	Admit(pod *v1.Pod) (reason, message string, refused bool)
+	// Resize grants what the pod's spec asks now, or returns Deferred or Infeasible and why.
+	Resize(pod *v1.Pod) (reason, message string)
 }
 
 // ImageAnswer is the state of one image on one node.
 type ImageAnswer struct {
 	Present bool
-	Pulling bool      // ask again when the engine is told
+	Pulling bool   // ask again when the engine is told
 	Reason  string // neither: the waiting reason of the failure
 	Message string
 	BackOff bool // the failure is a pull's: attempts are spaced out
@@ -191,6 +193,7 @@ func (d *decider) observe(now time.Time) {
 		}
 		d.stop(now, grace, true)
 	}
+	d.observeResize(now)
 	if at := d.activeDeadline(); !at.IsZero() && !at.After(now) && s.Stop == nil && s.Ended.IsZero() {
 		s.Reason, s.Message = "DeadlineExceeded", "Pod was active on the node longer than the specified deadline"
 		d.event(now, nil, false, s.Reason, s.Message)
@@ -223,6 +226,12 @@ func (d *decider) next() (time.Time, bool) {
 	}
 	if s.Stop == nil {
 		earliest(d.activeDeadline())
+		if r := s.Resize; r != nil {
+			earliest(r.DoneAt)
+			if r.Pending != "" {
+				earliest(r.RetryAt)
+			}
+		}
 	}
 	for i := range s.Containers {
 		c := &s.Containers[i]
@@ -256,6 +265,14 @@ func (d *decider) fire(t time.Time) {
 	}
 	if !s.SandboxUp && s.Stop == nil && !s.SandboxAt.After(t) {
 		d.sandbox(t)
+	}
+	if r := s.Resize; r != nil && s.Stop == nil {
+		switch {
+		case !r.DoneAt.IsZero() && !r.DoneAt.After(t):
+			d.resized(t)
+		case r.Pending != "" && !r.RetryAt.IsZero() && !r.RetryAt.After(t):
+			d.observeResize(t)
+		}
 	}
 	for i := range s.Containers {
 		c := &s.Containers[i]
@@ -320,7 +337,9 @@ const (
 )
 
 // mountRetry doubles from 0.5 s to about two minutes as the wait grows.
-func mountRetry(waited time.Duration) time.Duration { return min(max(waited, mountRetryMin), mountRetryMax) }
+func mountRetry(waited time.Duration) time.Duration {
+	return min(max(waited, mountRetryMin), mountRetryMax)
+}
 
 // begin makes one attempt to start a container: image, configuration, then the start itself.
 func (d *decider) begin(c *Container, t time.Time) {
@@ -419,9 +438,7 @@ func (d *decider) run(c *Container, t time.Time) {
 		return
 	}
 	d.event(t, c, false, events.StartedContainer, "Container started")
-	if model.Exits {
-		c.End = Exit{At: t.Add(max(model.RunsFor, 0)), Code: model.ExitCode, Reason: exitReason(model.ExitCode), Message: model.Message}
-	}
+	c.End = c.naturalEnd()
 	d.limitMemory(c, t)
 	d.postStart(c, t)
 	d.startProbes(c, t)

@@ -112,7 +112,7 @@ func conditions(s *PodState, in *Inputs, st *v1.PodStatus, now time.Time) []v1.P
 		sandbox.Status = v1.ConditionFalse
 		sandbox.Reason = kubetypes.PodSandboxNotReadyReason
 	}
-	out = append(out, resizeConditions(s, pod)...)
+	out = append(out, resizeConditions(s)...)
 	out = append(out, sandbox,
 		kubestatus.GeneratePodInitializedCondition(pod, old, all, st.Phase),
 		kubestatus.GeneratePodReadyCondition(pod, old, out, all, st.Phase),

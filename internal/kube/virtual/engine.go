@@ -38,9 +38,10 @@ type Engine struct {
 	spare    []*podRecord // the other half of the double buffer
 	draws    map[string]int
 	stuck    map[types.NamespacedName]*podRecord // wait for a ConfigMap or Secret
-	indexes  []uint64 // bit n: the nth /24 is taken
+	indexes  []uint64                            // bit n: the nth /24 is taken
 	watchful watchfulState
 	images   imageWorld
+	zonesOut map[string]bool
 	counters Counters
 
 	wake  chan struct{}
@@ -56,7 +57,7 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{
 		opts: o, timing: timingOf(o), log: slog.Default().With("component", "virtual"),
-		records: map[types.NamespacedName]*podRecord{}, byNode: map[string]*nodeRecord{}, draws: map[string]int{}, stuck: map[types.NamespacedName]*podRecord{},
+		records: map[types.NamespacedName]*podRecord{}, byNode: map[string]*nodeRecord{}, draws: map[string]int{}, stuck: map[types.NamespacedName]*podRecord{}, zonesOut: map[string]bool{},
 		indexes: make([]uint64, maxNodeIndex/64), wake: make(chan struct{}, 1), queue: newWorkQueue(),
 	}
 	if o.Usage == nil {
@@ -186,8 +187,8 @@ type podRecord struct {
 	gone       bool // the object was removed
 	busy       bool // a request is in flight
 	queued     bool
-	ours       string    // resourceVersion of our latest write, whose echo tells nothing new
-	await      bool      // our write is not in the cache yet
+	ours       string // resourceVersion of our latest write, whose echo tells nothing new
+	await      bool   // our write is not in the cache yet
 	want       v1.PodStatus
 	write      bool // want is to be written
 	remove     bool // the object is to be deleted
@@ -278,6 +279,9 @@ func (e *Engine) freed(r *podRecord, now time.Time) {
 	if r.state.IP != "" && !r.obj.Spec.HostNetwork {
 		r.node.ips.free(r.state.IP, now)
 	}
+	r.node.ledger.release(r.key)
+	delete(r.node.deferred, r.key)
+	e.retryResizes(r.node, now)
 }
 
 // sortedRecords returns the node's pods in name order.

@@ -127,6 +127,9 @@ func (e *Engine) nodeStatusRequest(n *nodeRecord) func(context.Context) func() e
 			n.dirty = n.dirty || err != nil
 			if err == nil {
 				e.counters.NodeWrites++
+				if n.recovering {
+					e.recovered(n, time.Now())
+				}
 			}
 			return err
 		}

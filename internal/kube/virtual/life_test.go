@@ -30,7 +30,7 @@ type world struct {
 type fakeAround struct {
 	missing, config string
 	image           func(c string, now time.Time) ImageAnswer
-	refuse          string
+	refuse, resize  string
 }
 
 func (f *fakeAround) Address(time.Time) (string, error) { return "10.128.0.2", nil }
@@ -42,6 +42,7 @@ func (f *fakeAround) Image(_ *v1.Pod, c *v1.Container, now time.Time) ImageAnswe
 }
 func (f *fakeAround) Missing(*v1.Pod) string                    { return f.missing }
 func (f *fakeAround) ConfigError(*v1.Pod, *v1.Container) string { return f.config }
+func (f *fakeAround) Resize(*v1.Pod) (string, string)           { return f.resize, "no room" }
 func (f *fakeAround) Admit(*v1.Pod) (string, string, bool)      { return f.refuse, f.refuse, f.refuse != "" }
 
 // programs chooses models by container name; the nth instance takes the nth model, the last one repeats.

@@ -17,22 +17,26 @@ import (
 
 // nodeRecord is one node that the engine drives.
 type nodeRecord struct {
-	name    string
-	group   *groupRecord // nil for nodes of others (KWOK's annotation)
-	zone    string
-	ordinal int
-	index   int // of its pod address range
-	obj     *v1.Node
-	view    NodeView
-	ips     *addresses
-	images  *imageStore
-	pods    map[types.NamespacedName]*podRecord
-	boot    int
+	name     string
+	group    *groupRecord // nil for nodes of others (KWOK's annotation)
+	zone     string
+	ordinal  int
+	index    int // of its pod address range
+	obj      *v1.Node
+	view     NodeView
+	ips      *addresses
+	images   *imageStore
+	ledger   ledger
+	deferred map[types.NamespacedName]*podRecord // resizes that wait for room
+	pods     map[types.NamespacedName]*podRecord
+	boot     int
 
-	health   nodeHealth
-	instance bool // the machine exists
-	silent   bool // the kubelet does not talk: nothing is decided or written for its pods
-	readyAt  time.Time
+	health       nodeHealth
+	instance     bool // the machine exists
+	silent       bool // the kubelet does not talk: nothing is decided or written for its pods
+	dark         bool // its programs do not serve either
+	recovering   bool // silent until its status says Ready again
+	shuttingDown bool
 
 	timer    timer // node-level wake-ups: join, ready, return from a fault
 	due      func(now time.Time)
@@ -52,8 +56,10 @@ type nodeRecord struct {
 type groupRecord struct {
 	spec     NodeGroup
 	want     int
-	nodes    []*nodeRecord // in order of launch
-	ordinal  int           // of the next launch
+	nodes    []*nodeRecord   // in order of launch
+	ordinal  int             // of the next launch
+	dry      map[string]bool // zones (or "" for all) in which launches fail
+	back     time.Duration   // overrides the join time of the launch under way
 	features []string
 }
 
@@ -143,6 +149,7 @@ func (e *Engine) enroll(n *nodeRecord, index int) {
 		shape = &n.group.spec
 	}
 	n.images = newImageStore(shape)
+	n.ledger, n.deferred = newLedger(), map[types.NamespacedName]*podRecord{}
 	if n.group != nil {
 		n.view.BackoffMax = n.group.spec.CrashLoopBackOffMax
 	}
@@ -188,18 +195,23 @@ func (n *nodeRecord) at(e *Engine, t time.Time, f func(now time.Time)) {
 // fill launches instances until the group has its size, and ends the youngest ones beyond it.
 func (e *Engine) fill(g *groupRecord, now time.Time, first bool) {
 	for len(g.nodes) < g.want {
-		e.launch(g, e.emptiestZone(g), now, first)
+		zone := e.emptiestZone(g)
+		if zone == "" {
+			return // nothing can be launched now; healing tries again
+		}
+		e.launch(g, zone, now, first)
 	}
 	for len(g.nodes) > g.want {
 		e.terminateInstance(g.nodes[len(g.nodes)-1], now)
 	}
 }
 
-// emptiestZone balances zones as an instance group does; zones that are out are left alone.
+// emptiestZone balances zones as an instance group does; zones that are out or without capacity are left alone, and
+// "" says that all are.
 func (e *Engine) emptiestZone(g *groupRecord) string {
 	best, least := "", 0
 	for _, z := range g.spec.Zones {
-		if e.zoneOut(z) {
+		if e.zonesOut[z] || g.dry[z] || g.dry[""] {
 			continue
 		}
 		count := 0
@@ -211,9 +223,6 @@ func (e *Engine) emptiestZone(g *groupRecord) string {
 		if best == "" || count < least {
 			best, least = z, count
 		}
-	}
-	if best == "" {
-		return g.spec.Zones[0]
 	}
 	return best
 }
@@ -228,6 +237,9 @@ func (e *Engine) launch(g *groupRecord, zone string, now time.Time, first bool) 
 	join := time.Duration(0)
 	if !first {
 		join = g.spec.Join.at(unit(draw(e.opts.Seed, "join", n.name)))
+	}
+	if g.back > 0 {
+		join = g.back
 	}
 	if join <= 0 {
 		e.register(n)
@@ -276,7 +288,7 @@ func (n *nodeRecord) run(ctx context.Context, e *Engine) {
 		return
 	}
 	n.retry = 0
-	if n.creating || n.delete || n.dirty || n.beat {
+	if n.creating || n.delete || n.dirty && n.obj != nil || n.beat {
 		e.enqueueNode(n)
 	}
 }
@@ -319,7 +331,7 @@ func (n *nodeRecord) request(e *Engine) func(context.Context) func() error {
 				return err
 			}
 		}
-	case n.dirty && n.obj != nil:
+	case n.dirty && n.obj != nil && (!n.silent || n.recovering):
 		n.dirty = false
 		return e.nodeStatusRequest(n)
 	case n.beat:
@@ -366,9 +378,15 @@ func (e *Engine) seeNode(obj *v1.Node) {
 	}
 	fresh := n.obj == nil
 	n.obj = obj
+	now := time.Now()
+	if !n.silent && n.instance && !n.dirty && apiReady(obj) != n.health.Ready && !n.busy {
+		n.dirty = true // somebody else wrote our condition: say what is true
+	}
 	if n.dirty {
 		e.enqueueNode(n)
 	}
+	e.checkInstance(n, now)
+	e.checkCalm(now)
 	if fresh || len(n.pods) == 0 {
 		e.placeOn(n)
 	}
@@ -424,9 +442,10 @@ func (e *Engine) dropNode(n *nodeRecord) {
 		e.timers.disarm(&r.timer)
 		r.node = nil
 	}
-	if g := n.group; g != nil {
-		g.nodes = slices.DeleteFunc(g.nodes, func(x *nodeRecord) bool { return x == n })
+	if n.group != nil {
+		e.leaveGroup(n)
 	}
+	e.checkCalm(time.Now())
 }
 
 // AddNodes raises a group's size by count; the new instances join after the group's join time.
@@ -508,8 +527,8 @@ func (e *Engine) RemoveNode(name string) error {
 func (e *Engine) terminateInstance(n *nodeRecord, now time.Time) {
 	n.instance, n.silent = false, true
 	e.stopBeats(n)
-	if g := n.group; g != nil {
-		g.nodes = slices.DeleteFunc(g.nodes, func(x *nodeRecord) bool { return x == n })
+	if n.group != nil {
+		e.leaveGroup(n)
 	}
 	for _, r := range n.sortedRecords() {
 		e.timers.disarm(&r.timer)

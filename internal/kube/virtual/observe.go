@@ -65,6 +65,7 @@ func (e *Engine) seePod(pod *v1.Pod) {
 		}
 		return
 	}
+	r.state.noteResize(r.obj, pod)
 	own := pod.ResourceVersion == r.ours
 	changed := pod.ResourceVersion != r.obj.ResourceVersion
 	r.obj = pod
@@ -111,6 +112,9 @@ func (e *Engine) place(r *podRecord) {
 	if r.state == nil {
 		r.state = newPodState(r.obj, e.identify(r.obj))
 		e.restore(r, time.Now())
+		if !r.state.Admitted.IsZero() && r.state.Ended.IsZero() {
+			n.ledger.grant(r.key, podRequests(r.obj))
+		}
 	}
 	e.touch(r)
 }

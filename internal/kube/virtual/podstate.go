@@ -24,6 +24,8 @@ type PodState struct {
 	Stop  *Stop     // not nil: everything is being stopped for good
 	Ended time.Time // not zero: no container runs or ever will; the phase is final
 
+	Resize *Resize // not nil: the spec's resources changed and that is not settled
+
 	Reason, Message string // of phase Failed, when the node and not a container is the cause
 	Disruption      string // message of condition DisruptionTarget, set with the terminal phase
 

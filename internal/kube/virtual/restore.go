@@ -61,7 +61,9 @@ func statusOf(st *v1.PodStatus, c *Container, pod *v1.Pod) *v1.ContainerStatus {
 func (d *decider) restoreContainer(c *Container, cs *v1.ContainerStatus, now time.Time) {
 	c.Restarts, c.ID, c.ImageID = cs.RestartCount, cs.ContainerID, cs.ImageID
 	c.Last = exitOf(cs.LastTerminationState.Terminated)
-	c.Allocated = cs.Resources
+	if cs.Resources != nil && c.Kind != KindEphemeral && !sameResources(cs.Resources, &c.spec(d.pod).Resources) {
+		c.Allocated = cs.Resources // a resize was under way: it is taken up again
+	}
 	if cs.RestartCount > 0 { // the exact delay is not in the API: take the one the count implies
 		c.Backoff = backoffFirst
 		for range min(cs.RestartCount-1, 5) {
@@ -74,9 +76,8 @@ func (d *decider) restoreContainer(c *Container, cs *v1.ContainerStatus, now tim
 		c.BackoffRaised = c.Started
 		c.Model = d.in.Behaviour.Choose(Choice{Pod: d.pod, Container: c.spec(d.pod), Init: c.Kind == KindInit,
 			Restart: c.Restarts, Identity: d.s.Identity, Node: d.in.Node.Name, Seed: d.in.Seed})
-		if c.Model.Exits {
-			c.End = Exit{At: maxTime(c.Started.Add(c.Model.RunsFor), now), Code: c.Model.ExitCode,
-				Reason: exitReason(c.Model.ExitCode), Message: c.Model.Message}
+		if c.End = c.naturalEnd(); c.Model.Exits {
+			c.End.At = maxTime(c.End.At, now)
 		}
 		d.limitMemory(c, now)
 		d.restoreProbes(c, cs, now)

@@ -125,10 +125,7 @@ func (e *Engine) Recheck(namespace, name string) {
 			continue
 		}
 		if c.End.Reason == reasonOOMKilled {
-			c.End = Exit{}
-			if c.Model.Exits {
-				c.End = Exit{At: c.Started.Add(c.Model.RunsFor), Code: c.Model.ExitCode, Reason: exitReason(c.Model.ExitCode), Message: c.Model.Message}
-			}
+			c.End = c.naturalEnd()
 		}
 		d.limitMemory(c, now)
 	}
