@@ -87,7 +87,7 @@ func (t *touched) deleted(key string) bool {
 
 // touchedKeys refuses operations of one transaction that write a key twice, or both write and delete it: the order
 // of events at one revision would matter. The two branches of a nested transaction exclude each other and may
-// overlap.
+// overlap. As in etcd, a deletion without an upper end escapes the check.
 func touchedKeys(ops []*pb.RequestOp) (*touched, error) {
 	all := &touched{puts: map[string]bool{}}
 	if len(ops) == 1 && ops[0].GetRequestTxn() == nil { // nothing to overlap with
@@ -95,7 +95,7 @@ func touchedKeys(ops []*pb.RequestOp) (*touched, error) {
 	}
 	for _, op := range ops {
 		if d := op.GetRequestDeleteRange(); d != nil {
-			all.deletes = append(all.deletes, span{string(d.Key), string(d.RangeEnd)})
+			all.remove(d)
 		}
 	}
 	for _, op := range ops {
@@ -117,9 +117,15 @@ func touchedKeys(ops []*pb.RequestOp) (*touched, error) {
 	return all, nil
 }
 
+func (t *touched) remove(d *pb.DeleteRangeRequest) {
+	if s := (span{string(d.Key), string(d.RangeEnd)}); !s.open() {
+		t.deletes = append(t.deletes, s)
+	}
+}
+
 func (t *touched) one(op *pb.RequestOp) *touched {
 	if d := op.GetRequestDeleteRange(); d != nil {
-		t.deletes = append(t.deletes, span{string(d.Key), string(d.RangeEnd)})
+		t.remove(d)
 	} else if p := op.GetRequestPut(); p != nil {
 		t.puts[string(p.Key)] = true
 	}

@@ -192,10 +192,11 @@ func sortKeyValues(kvs []*mvccpb.KeyValue, r *pb.RangeRequest) {
 	})
 }
 
-// stripValues replaces each element by a copy without its value.
+// stripValues replaces each element by a copy without its value and lease, which etcd does not look up for a list of
+// keys either.
 func stripValues(kvs []*mvccpb.KeyValue) {
 	for i, kv := range kvs {
 		kvs[i] = &mvccpb.KeyValue{Key: kv.Key, CreateRevision: kv.CreateRevision, ModRevision: kv.ModRevision,
-			Version: kv.Version, Lease: kv.Lease}
+			Version: kv.Version}
 	}
 }

@@ -285,9 +285,9 @@ func (w *watch) advanceLocked() (resp clientv3.WatchResponse, ok bool) {
 				}
 			}
 		}
-		w.next += int64(len(commits))
-		if len(commits) == 0 {
-			w.next = m.rev + 1
+		w.next = m.rev + 1
+		if len(commits) > 0 { // the log may begin later than asked: an empty store is at revision 1, its first commit at 2
+			w.next = commits[len(commits)-1].rev() + 1
 		}
 		if len(events) > 0 {
 			return clientv3.WatchResponse{Header: m.header(m.rev), Events: events}, true

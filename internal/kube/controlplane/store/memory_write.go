@@ -65,6 +65,9 @@ func (m *Memory) deleteLocked(c *commit, it *item, before *mvccpb.KeyValue) {
 	m.leases.move(it, before, 0)
 	it.head = v
 	m.bytes += v.cost()
+	if before.ModRevision == c.rev() { // written by this very transaction: the previous value is the one before it
+		before = it.at(c.rev() - 1)
+	}
 	c.add(mvccpb.Event_DELETE, &v.kv, before)
 }
 
