@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,10 +27,10 @@ func replicaChecks(e v1alpha1.ReplicasExpectation) []check {
 		list = append(list, check{name: string(e.Workload) + " " + what, kind: KindReplicas, limit: limit, subject: "workload=" + string(e.Workload), eval: eval})
 	}
 	if e.Min != nil {
-		add("replicas", fmt.Sprintf("≥ %d ready", *e.Min), func(o Observed, _ *Observed) outcome { return replicas(o, e.Workload, float64(*e.Min), false) })
+		add("least replicas", fmt.Sprintf("≥ %d ready", *e.Min), func(o Observed, _ *Observed) outcome { return replicas(o, e.Workload, float64(*e.Min), false) })
 	}
 	if e.Max != nil {
-		add("replicas", fmt.Sprintf("≤ %d ready", *e.Max), func(o Observed, _ *Observed) outcome { return replicas(o, e.Workload, float64(*e.Max), true) })
+		add("most replicas", fmt.Sprintf("≤ %d ready", *e.Max), func(o Observed, _ *Observed) outcome { return replicas(o, e.Workload, float64(*e.Max), true) })
 	}
 	if e.Reversals != nil {
 		perHour := float64(*e.Reversals) * time.Hour.Seconds()
@@ -73,7 +74,7 @@ func reversals(o Observed, w v1alpha1.Workload, perHour float64) outcome {
 	for _, row := range o.Run.Workloads {
 		if isWorkload(row.Object, w) && hours > 0 {
 			rate := float64(row.Reversals) / hours
-			return outcome{held: rate <= perHour, value: number(rate) + " an hour", excess: rate - perHour, subject: "workload=" + row.Object}
+			return outcome{held: rate <= perHour, value: strconv.FormatFloat(rate, 'g', 3, 64) + " an hour", excess: rate - perHour, subject: "workload=" + row.Object}
 		}
 	}
 	return noData("scaling of " + string(w) + " was not recorded")

@@ -451,7 +451,7 @@ func (r *Report) failureHeadline(failed []expect.Result) string {
 	if n := len(failed) - 1; n > 0 {
 		fmt.Fprintf(&b, "; %d more failed", n)
 	}
-	return b.String() + "."
+	return upperFirst(b.String()) + "."
 }
 
 // root is the last entry of a cause chain in words.
@@ -468,6 +468,13 @@ func (r *Report) root(chain []int) string {
 		}
 	}
 	return ""
+}
+
+func upperFirst(s string) string {
+	if s != "" && s[0] >= 'a' && s[0] <= 'z' && !strings.Contains(strings.SplitN(s, " ", 2)[0], "/") {
+		return string(s[0]-'a'+'A') + s[1:]
+	}
+	return s
 }
 
 func lowerFirst(s string) string {

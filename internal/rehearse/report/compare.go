@@ -178,6 +178,8 @@ func row(name string, a, b Metric, seedsA, seedsB, paired []int64) Row {
 		r.Low, r.High = Number(mean-half), Number(mean+half)
 		r.SignP = Number(stat.SignTest(d))
 		switch {
+		case slices.Max(d) == 0 && slices.Min(d) == 0:
+			r.Verdict = Same // equal in every pair: nothing to test, and no test to correct the others for
 		case mean == 0:
 			r.P = 1
 		case errorOfMean == 0:
@@ -345,7 +347,7 @@ func (r *Report) compareBaseline(baseline []expect.Observed) {
 		timelines[o.Run.Start.Seed] = keep(o.Run, maxEntriesOther, record.Notable, nil)
 	}
 	delete(other, "slo_minutes_missed") // expectations are evaluated on the change only
-	c := compareRuns("without the change", "with the change", other, r.Summary, seeds, r.Scenario.Seeds, nil)
+	c := compareRuns("the run without the change", "the run with it", other, r.Summary, seeds, r.Scenario.Seeds, nil)
 	c.Divergences = diverge(timelines, bySeed(r), c.Seeds)
 	for _, row := range c.Rows {
 		m := r.Summary[row.Metric]

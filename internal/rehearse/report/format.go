@@ -69,6 +69,9 @@ func percent(v float64) string {
 	if miss := math.Abs(100 - p); miss > 0 && miss < 1 {
 		digits = min(6, 1+int(math.Ceil(-math.Log10(miss))))
 	}
+	if p != 0 && math.Abs(p) < 1 {
+		digits = min(6, 1-int(math.Floor(math.Log10(math.Abs(p)))))
+	}
 	text := strconv.FormatFloat(p, 'f', digits, 64)
 	if p < 100 && strings.HasPrefix(text, "100") {
 		text = strconv.FormatFloat(math.Floor(p*1e6)/1e6, 'f', 6, 64)

@@ -69,7 +69,7 @@ func drawGraph(r *Report) graph {
 			}
 			if n := asked[name]; n > 0 {
 				b.Sub = count(n) + " calls"
-				if failed[name] > 0 {
+				if failed[name] > 0 && !b.Hot {
 					b.Sub += ", " + percent(significant(failed[name]/n, 2)) + " failed"
 				}
 			} else if d == 0 && slices.ContainsFunc(r.Loads, func(l record.Load) bool { return l.Name == name && !l.Service }) {

@@ -129,6 +129,9 @@ func (r *Report) data(shown []Entry, series int) pageData {
 		if s.Labels == nil {
 			s.Labels = map[string]string{}
 		}
+		if c.Metric == record.MetricReady {
+			s.Values = packLowest(c.Values)
+		}
 		if c.Low != nil && fanned(c) {
 			low, high := pack(c.Low), pack(c.High)
 			s.Low, s.High = &low, &high

@@ -21,8 +21,26 @@ type packed struct {
 
 // pack thins a series to at most packPoints points and quantises them. A longer series keeps the lowest and highest value
 // of each stretch, in the order in which they occur, so that no spike is lost.
-func pack(values []float64) packed {
-	thin := thinned(values)
+func pack(values []float64) packed { return quantise(thinned(values)) }
+
+// packLowest keeps the lowest value of each stretch: for series that are stacked, whose points must mean the same.
+func packLowest(values []float64) packed {
+	if len(values) <= packPoints {
+		return quantise(values)
+	}
+	out := make([]float64, packPoints)
+	for b := range out {
+		out[b] = math.NaN()
+		for _, v := range values[b*len(values)/packPoints : (b+1)*len(values)/packPoints] {
+			if !(v >= out[b]) && !math.IsNaN(v) {
+				out[b] = v
+			}
+		}
+	}
+	return quantise(out)
+}
+
+func quantise(thin []float64) packed {
 	p := packed{Low: math.Inf(1), High: math.Inf(-1)}
 	for _, v := range thin {
 		if !math.IsNaN(v) {

@@ -20,7 +20,7 @@ const (
 	pageRows      = 100
 	pageCards     = 60
 	pageSpending  = 15
-	pageDifferent = 60
+	pageDifferent = 120
 )
 
 // view is what the page's template reads: everything already in words.
@@ -35,7 +35,7 @@ type view struct {
 	Entries                    []viewEntry
 	Sections                   []viewLink
 	Cards                      []viewCard
-	Differences                []viewDifference
+	Differences, Alike         []viewDifference
 	DifferenceNote             string
 	Divergent                  []string
 	Seeds                      []viewSeed
@@ -336,7 +336,7 @@ func (v *view) cards(r *Report) {
 				class = "bad"
 			}
 			sum = stat.Mean(used)
-			add("CPU of ready pods, mean / top", percent(significant(stat.Mean(shares), 2))+" / "+percent(significant(top, 2)), class)
+			add("CPU mean / top", percent(significant(stat.Mean(shares), 2))+" / "+percent(significant(top, 2)), class)
 		}
 		if l, ok := loads[w.Service]; ok && l.Offered > 0 {
 			bad := float64(l.Failed + l.Rejected + l.Abandoned)
@@ -358,7 +358,7 @@ func (v *view) cards(r *Report) {
 			if w.ThrottledShare > 0.25 {
 				class = "bad"
 			}
-			add("throttled, worst minute", percent(significant(w.ThrottledShare, 2)), class)
+			add("throttled at worst", percent(significant(w.ThrottledShare, 2)), class)
 		}
 		if w.Restarts+w.OOMKills > 0 {
 			add("restarts / out of memory", fmt.Sprintf("%d / %d", w.Restarts, w.OOMKills), "warn")
@@ -404,11 +404,15 @@ func (v *view) difference(r *Report) {
 		return len(headlineMetrics) + 1
 	}
 	slices.SortStableFunc(rows, func(a, b Row) int { return cmp.Compare(rank(a), rank(b)) })
-	for _, x := range rows[:min(pageDifferent, len(rows))] {
+	for _, x := range rows[:min(pageDifferent+len(headlineMetrics), len(rows))] {
 		d := viewDifference{Name: metricLabel(x.Metric), A: formatValue(float64(x.A), x.Unit), B: formatValue(float64(x.B), x.Unit), D: signed(float64(x.Difference), x.Unit), Verdict: x.Verdict,
 			Class: map[string]string{Better: "good", Worse: "bad", Different: "warn"}[x.Verdict]}
 		if x.Low.Known() {
 			d.Interval = signed(float64(x.Low), x.Unit) + " … " + signed(float64(x.High), x.Unit)
+		}
+		if rank(x) > len(headlineMetrics) {
+			v.Alike = append(v.Alike, d)
+			continue
 		}
 		v.Differences = append(v.Differences, d)
 	}
@@ -487,12 +491,13 @@ func (v *view) money(r *Report) {
 	slices.SortStableFunc(rows, func(a, b cost.Workload) int { return cmp.Compare(b.Cost, a.Cost) })
 	scale := 0.0
 	if len(rows) > 0 {
-		scale = max(rows[0].Cost, c.Idle)
+		scale = rows[0].Cost
 	}
 	bar := func(name string, amount, idle float64) {
 		s := viewSpending{Name: name, Cost: formatValue(amount, c.Currency), IdleCost: formatValue(idle, c.Currency)}
 		if scale > 0 {
-			s.Used, s.Idle = int(140*(amount-idle)/scale), int(140*idle/scale)
+			s.Used = int(140 * min(1, (amount-idle)/scale))
+			s.Idle = min(140-s.Used, int(140*idle/scale))
 		}
 		v.Spending = append(v.Spending, s)
 	}

@@ -1,7 +1,8 @@
 "use strict";
 // The report works without this script: text and tables are in the document. The script draws the plots and links them
 // with the timeline. Every string reaches the page as text, never as markup.
-(() => {
+// It starts after the first paint: the verdict is there before the plots are.
+requestAnimationFrame(() => setTimeout(() => {
 const D = JSON.parse(document.getElementById("data").textContent);
 const $ = (s, r = document) => r.querySelector(s), $$ = (s, r = document) => [...r.querySelectorAll(s)];
 const NS = "http://www.w3.org/2000/svg";
@@ -170,7 +171,7 @@ class Plot {
       const unit = this.lines.find(l => (l.side || "l") === side)?.unit || "";
       const top = this.max(side) * 1.06, y = v => H - mb - v / top * (H - mt - mb);
       scale[side] = y;
-      for (const v of ticks(top, 3)) {
+      for (const v of ticks(top, H > 120 ? 4 : 3)) {
         if (side === "l") s.append(svg("line", {class: v ? "g" : "ax", x1: ml, x2: W - mr, y1: y(v), y2: y(v)}));
         s.append(svg("text", {x: side === "l" ? ml - 6 : W - mr + 6, y: y(v) + 4, "text-anchor": side === "l" ? "end" : "start"}, fmt(v, unit)));
       }
@@ -267,6 +268,10 @@ function zoom(a, b) {
 const say = text => { $("#said").textContent = text; };
 
 // ---- the four plots
+const short = (() => { // drop the namespace where there is only one
+  const spaces = new Set(D.series.map(s => s.l.workload && s.l.workload.split("/")[1]).filter(Boolean));
+  return w => w.split("/").slice(spaces.size > 1 ? 1 : 2).join("/");
+})();
 function choice(id, metric, label, first) {
   const names = [...new Set(all(metric).filter(([s]) => Object.keys(s.l).length === 1 && s.l[label]).map(([s]) => s.l[label]))];
   const select = $("#" + id);
@@ -315,10 +320,10 @@ if ($("#p-latency")) {
   select.addEventListener("change", () => plot.refresh());
 }
 if ($("#p-replicas")) new Plot("replicas", () => {
-  const rows = all("replicas_ready").filter(([s]) => s.l.workload).map(([s, i]) => ({name: s.l.workload.split("/").slice(1).join("/"), v: values(i)}));
+  const rows = all("replicas_ready").filter(([s]) => s.l.workload).map(([s, i]) => ({name: short(s.l.workload), v: values(i)}));
   const mean = v => { let s = 0; for (const x of v) s += x || 0; return s / v.length; };
   rows.sort((a, b) => mean(b.v) - mean(a.v));
-  const top = rows.slice(0, 7), rest = rows.slice(7);
+  const most = rows.length > 8 ? 7 : 8, top = rows.slice(0, most), rest = rows.slice(most);
   if (rest.length) top.push({name: rest.length + " others", v: top[0].v.map((_, j) => rest.reduce((s, r) => s + (r.v[j] || 0), 0))});
   let base = null;
   return top.map((r, i) => {
@@ -480,6 +485,6 @@ $("#theme").addEventListener("click", () => {
   const root = document.documentElement, dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = dark ? "light" : "dark";
 });
-let width = 0;
-new ResizeObserver(() => { const w = $("main").clientWidth; if (w !== width) { width = w; for (const p of plots) p.draw(); filter(); } }).observe($("main"));
-})();
+const resized = new ResizeObserver(() => { for (const p of plots) if (p.box.clientWidth !== p.g.W || p.box.clientHeight !== p.g.H) p.draw(); });
+for (const p of plots) resized.observe(p.box);
+}));
