@@ -97,7 +97,7 @@ func (r *podRecord) run(ctx context.Context, e *Engine) {
 		e.mu.Unlock()
 		return
 	}
-	r.busy = true
+	r.busy, r.redo = true, false
 	obj := *r.obj // shallow: the cached object is shared and stays as it is
 	if write {
 		obj.Status = r.want
@@ -139,6 +139,9 @@ func (e *Engine) settle(ctx context.Context, r *podRecord, sent, version string,
 			r.await, r.ours = true, version // the echo will come
 		} else if r.obj.ResourceVersion == version {
 			r.ours = version
+		}
+		if !r.redo {
+			return
 		}
 	case apierrors.IsNotFound(err) || apierrors.IsGone(err):
 		if remove {

@@ -95,6 +95,7 @@ func (RunForever) Choose(c Choice) Model {
 type Usage struct {
 	CPUSeconds  float64 // cumulative since the instance started
 	MemoryBytes int64   // working set at that instant
+	DiskBytes   int64   // local storage written: layers, logs, emptyDir volumes
 }
 
 // Instance names one run of one container.
@@ -120,6 +121,8 @@ type idleUsage struct{}
 
 func (idleUsage) Usage(i Instance, at time.Time) Usage { return i.Model.Usage.at(at.Sub(i.Started)) }
 
+func (idleUsage) Growth(i Instance, _ time.Time) float64 { return i.Model.Usage.LeakBytesPerHour }
+
 func (idleUsage) Crossing(i Instance, limit int64, from time.Time) (time.Time, bool) {
 	u := i.Model.Usage
 	if u.MemoryBytes == 0 {
@@ -138,3 +141,6 @@ func (idleUsage) Crossing(i Instance, limit int64, from time.Time) (time.Time, b
 	}
 	return at, true
 }
+
+// IdleUse is what an instance uses by its Behaviour's constants alone.
+func IdleUse(i Instance, at time.Time) Usage { return i.Model.Usage.at(at.Sub(i.Started)) }

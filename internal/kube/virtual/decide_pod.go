@@ -97,6 +97,8 @@ type Plan struct {
 	Events []PodEvent // in order
 	// Hold: a start is under way whose end a kubelet reports together with it, so the status is not due yet.
 	Hold bool
+	// Started: a container began to run, so what the node uses has changed.
+	Started bool
 	// Changed: the program state moved.
 	Changed bool
 	// Freed: the pod's address and resources go back to the node.
@@ -439,6 +441,7 @@ func (d *decider) run(c *Container, t time.Time) {
 	}
 	d.event(t, c, false, events.StartedContainer, "Container started")
 	c.End = c.naturalEnd()
+	d.plan.Started = true
 	d.limitMemory(c, t)
 	d.postStart(c, t)
 	d.startProbes(c, t)

@@ -195,6 +195,7 @@ type podRecord struct {
 	since      time.Time
 	retryAt    time.Time // after a failed request
 	retryDelay time.Duration
+	redo       bool // a decision was made while a request was in flight
 	released   bool // its address and resources were given back
 }
 
@@ -211,6 +212,12 @@ func (e *Engine) decide(r *podRecord, now time.Time) {
 	}
 	if plan.Freed {
 		e.freed(r, now)
+	}
+	if plan.Started && !r.node.evictArmed() {
+		e.grew(r.node, now)
+	}
+	if r.busy {
+		r.redo = true
 	}
 	at := e.grain(plan.Wake)
 	if w := e.planWrite(r, &in, plan, now); !w.IsZero() && (at.IsZero() || w.Before(at)) {

@@ -38,18 +38,22 @@ type nodeRecord struct {
 	recovering   bool // silent until its status says Ready again
 	shuttingDown bool
 
-	timer    timer // node-level wake-ups: join, ready, return from a fault
-	due      func(now time.Time)
-	lease    timer
-	creating bool
-	busy     bool
-	queued   bool
-	dirty    bool // status or heartbeat is to be written
-	delete   bool
-	retry    time.Duration
-	beat     bool // a lease renewal is to be written
-	hasLease bool
-	pastCPU  uint64 // nanoseconds used by instances that ended
+	timer             timer // node-level wake-ups: join, ready, return from a fault
+	due               func(now time.Time)
+	lease             timer
+	again             timer // a refused request
+	evict             timer // the eviction manager's next look
+	memory            Pressure
+	starts, lookAfter int // containers started since the last look at memory, and how many make the next
+	creating          bool
+	busy              bool
+	queued            bool
+	dirty             bool // status or heartbeat is to be written
+	delete            bool
+	retry             time.Duration
+	beat              bool // a lease renewal is to be written
+	hasLease          bool
+	pastCPU           uint64 // nanoseconds used by instances that ended
 }
 
 // groupRecord is one node group and its instances.
@@ -167,6 +171,8 @@ func (e *Engine) enroll(n *nodeRecord, index int) {
 		}
 	}}
 	n.lease = timer{node: n.name, kind: timerLease, fire: func(now time.Time) { e.renew(n, now) }}
+	n.again = timer{node: n.name, kind: timerWrite, fire: func(time.Time) { e.enqueueNode(n) }}
+	n.evict = timer{node: n.name, kind: timerEvict, fire: func(now time.Time) { e.pressure(n, now) }}
 	e.byNode[n.name] = n
 	if e.leasing() && n.obj != nil {
 		e.renew(n, time.Now())
@@ -284,7 +290,8 @@ func (n *nodeRecord) run(ctx context.Context, e *Engine) {
 	if err != nil && ctx.Err() == nil {
 		n.retry = min(max(2*n.retry, retryFirst), retryMost)
 		e.log.Warn("node request refused; will try again", "node", n.name, "in", n.retry, "error", err)
-		n.at(e, time.Now().Add(n.retry), func(time.Time) { e.enqueueNode(n) })
+		e.timers.arm(&n.again, e.grain(time.Now().Add(n.retry)))
+		e.poke()
 		return
 	}
 	n.retry = 0
@@ -433,8 +440,9 @@ func (e *Engine) loseNode(o any) {
 
 // dropNode takes a node off the books.
 func (e *Engine) dropNode(n *nodeRecord) {
-	e.timers.disarm(&n.timer)
-	e.timers.disarm(&n.lease)
+	for _, t := range []*timer{&n.timer, &n.lease, &n.again, &n.evict} {
+		e.timers.disarm(t)
+	}
 	n.dirty, n.beat, n.creating = false, false, false
 	delete(e.byNode, n.name)
 	e.indexes[n.index/64] &^= 1 << (n.index % 64)

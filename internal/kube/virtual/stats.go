@@ -64,8 +64,16 @@ func (e *Engine) NodeStats(node string, at time.Time) (NodeStats, error) {
 			st.Pods = append(st.Pods, p)
 		}
 	}
+	if n.group != nil && !n.evictArmed() {
+		capacity, hard := n.group.spec.Capacity[v1.ResourceMemory], n.group.spec.evictionHard()[v1.ResourceMemory]
+		if capacity.Value()-int64(st.WorkingSetBytes) < nearFactor*hard.Value() {
+			e.pressure(n, time.Now())
+		}
+	}
 	return st, nil
 }
+
+func (n *nodeRecord) evictArmed() bool { return n.evict.index != 0 }
 
 func (e *Engine) podStats(r *podRecord, at time.Time) PodStats {
 	p := PodStats{Namespace: r.key.Namespace, Name: r.key.Name, Pod: r.obj}

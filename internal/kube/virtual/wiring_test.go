@@ -69,7 +69,7 @@ func cluster(t *testing.T) (plane, string) {
 // eventually polls until done says "" or the patience ends; done returns what is still missing.
 func eventually(t *testing.T, done func() string) {
 	t.Helper()
-	const patience = 60 * time.Second
+	const patience = 90 * time.Second
 	var missing string
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if missing = done(); missing == "" {
