@@ -12,7 +12,12 @@ import (
 // benchPods is the number of objects that the benchmarks' store holds, of 2 kB each.
 const benchPods = 10_000
 
-func podKey(i int) string { return fmt.Sprintf("/registry/pods/default/web-7d9f8b6c5d-%05d", i) }
+var podKeys = func() (keys []string) {
+	for i := range benchPods {
+		keys = append(keys, fmt.Sprintf("/registry/pods/default/web-7d9f8b6c5d-%05d", i))
+	}
+	return keys
+}()
 
 // withPods fills a store and starts a watch for each of 100 resources, as the API server does.
 func withPods(b *testing.B, c *kubernetes.Client) (revisions []int64) {
@@ -30,7 +35,7 @@ func withPods(b *testing.B, c *kubernetes.Client) (revisions []int64) {
 		}()
 	}
 	for i := range benchPods {
-		revisions = append(revisions, create(b, c, podKey(i), string(make([]byte, 2_000))))
+		revisions = append(revisions, create(b, c, podKeys[i], string(make([]byte, 2_000))))
 	}
 	return revisions
 }
@@ -50,10 +55,9 @@ func BenchmarkUpdateOfAWatchedPod(b *testing.B) {
 	benchStores(b, func(b *testing.B, c *kubernetes.Client) {
 		revisions := withPods(b, c)
 		b.ReportAllocs()
-		b.ResetTimer()
-		for n := range b.N {
+		for n := 0; b.Loop(); n++ {
 			i := n % benchPods
-			r, err := c.Kubernetes.OptimisticPut(context.Background(), podKey(i), make([]byte, 2_000), revisions[i], kubernetes.PutOptions{GetOnFailure: true})
+			r, err := c.Kubernetes.OptimisticPut(context.Background(), podKeys[i], make([]byte, 2_000), revisions[i], kubernetes.PutOptions{GetOnFailure: true})
 			if err != nil || !r.Succeeded {
 				b.Fatal(r, err)
 			}
@@ -66,9 +70,8 @@ func BenchmarkGetOfAPod(b *testing.B) {
 	benchStores(b, func(b *testing.B, c *kubernetes.Client) {
 		withPods(b, c)
 		b.ReportAllocs()
-		b.ResetTimer()
-		for n := range b.N {
-			if r, err := c.Kubernetes.Get(context.Background(), podKey(n%benchPods), kubernetes.GetOptions{}); err != nil || r.KV == nil {
+		for n := 0; b.Loop(); n++ {
+			if r, err := c.Kubernetes.Get(context.Background(), podKeys[n%benchPods], kubernetes.GetOptions{}); err != nil || r.KV == nil {
 				b.Fatal(r, err)
 			}
 		}
@@ -79,8 +82,7 @@ func BenchmarkListOfTenThousandPods(b *testing.B) {
 	benchStores(b, func(b *testing.B, c *kubernetes.Client) {
 		withPods(b, c)
 		b.ReportAllocs()
-		b.ResetTimer()
-		for range b.N {
+		for b.Loop() {
 			if r, err := c.Kubernetes.List(context.Background(), "/registry/pods/", kubernetes.ListOptions{}); err != nil || len(r.Kvs) != benchPods {
 				b.Fatal(err)
 			}
@@ -100,9 +102,8 @@ func BenchmarkWriteBesideWatches(b *testing.B) {
 			}
 			rev, value := int64(0), make([]byte, 2_000)
 			b.ReportAllocs()
-			b.ResetTimer()
-			for range b.N {
-				r, err := c.Kubernetes.OptimisticPut(context.Background(), podKey(0), value, rev, kubernetes.PutOptions{})
+			for b.Loop() {
+				r, err := c.Kubernetes.OptimisticPut(context.Background(), podKeys[0], value, rev, kubernetes.PutOptions{})
 				if err != nil || !r.Succeeded {
 					b.Fatal(r, err)
 				}
