@@ -53,9 +53,10 @@ func (m *Memory) compactLocked(rev int64) {
 // trimLocked cuts the versions of one key that were replaced at or before a revision.
 func (m *Memory) trimLocked(key string, rev int64) {
 	it := m.items[key]
-	if it == nil {
+	if it == nil || it.trimmed == rev { // once a compaction: a busy key is in most of its commits
 		return
 	}
+	it.trimmed = rev
 	v := it.head
 	for v != nil && v.kv.ModRevision > rev {
 		v = v.older

@@ -16,6 +16,8 @@ type item struct {
 	key  string
 	raw  []byte // the same bytes for the answers; capacity is length, so that nobody can append into it
 	head *keyVersion
+
+	trimmed int64 // revision of the last compaction that looked at it
 }
 
 // keyVersion is what a key held from one revision on. A tombstone has Version 0; its kv doubles as that of the delete
