@@ -215,7 +215,7 @@ func (s *PodState) starting() bool {
 	}
 	for i := range s.Containers {
 		c := &s.Containers[i]
-		if c.Run == RunWaiting || c.Kind == KindApp && c.Run != RunIdle && c.Run != RunStarting && c.Run != RunPulling {
+		if c.Run == RunWaiting || c.Kind == KindSidecar && !c.Exited.At.IsZero() || c.Kind == KindApp && c.Run != RunIdle && c.Run != RunStarting && c.Run != RunPulling {
 			return false
 		}
 	}

@@ -24,6 +24,7 @@ type world struct {
 	writes  []string // "offset summary"
 	events  []string // "offset container reason"
 	removed time.Time
+	exits   map[string]bool // "container/restart code" as shown by writes, when not nil
 	answers fakeAround
 }
 
@@ -126,6 +127,7 @@ func (w *world) step() (next time.Time) {
 		return next
 	}
 	w.check(&w.pod.Status, &status)
+	w.noteExits(&status)
 	pod := *w.pod
 	pod.Status = status
 	w.pod = &pod
@@ -159,6 +161,28 @@ func (w *world) check(old, next *v1.PodStatus) {
 	for _, c := range next.Conditions {
 		if c.LastTransitionTime.IsZero() {
 			w.t.Errorf("condition %s has no transition time", c.Type)
+		}
+	}
+}
+
+// noteExits records every exit that a status shows.
+func (w *world) noteExits(st *v1.PodStatus) {
+	if w.exits == nil {
+		return
+	}
+	for _, list := range [][]v1.ContainerStatus{st.InitContainerStatuses, st.ContainerStatuses} {
+		for i := range list {
+			c := &list[i]
+			if t := c.State.Terminated; t != nil {
+				w.exits[fmt.Sprintf("%s/%d %d", c.Name, c.RestartCount, t.ExitCode)] = true
+			}
+			if t := c.LastTerminationState.Terminated; t != nil {
+				n := c.RestartCount - 1
+				if c.State.Waiting != nil {
+					n = c.RestartCount // not started again yet
+				}
+				w.exits[fmt.Sprintf("%s/%d %d", c.Name, n, t.ExitCode)] = true
+			}
 		}
 	}
 }

@@ -111,7 +111,8 @@ func (e *Engine) place(r *podRecord) {
 	n.pods[r.key] = r
 	if r.state == nil {
 		r.state = newPodState(r.obj, e.identify(r.obj))
-		e.restore(r, time.Now())
+		in := e.inputs(r)
+		restore(r.state, &in, time.Now())
 		if !r.state.Admitted.IsZero() && r.state.Ended.IsZero() {
 			n.ledger.grant(r.key, podRequests(r.obj))
 		}

@@ -8,8 +8,8 @@ import (
 
 // restore rebuilds a pod's program state from what its status shows, so that an engine that starts anew goes on where
 // the last one stopped: running containers run on, deletions go on, terminal pods stay terminal.
-func (e *Engine) restore(r *podRecord, now time.Time) {
-	s, pod, st := r.state, r.obj, &r.obj.Status
+func restore(s *PodState, in *Inputs, now time.Time) {
+	pod, st := in.Pod, &in.Pod.Status
 	if st.StartTime == nil && !terminalPhase(st.Phase) {
 		return // no kubelet has seen it
 	}
@@ -26,10 +26,9 @@ func (e *Engine) restore(r *podRecord, now time.Time) {
 	if c := findCondition(st.Conditions, v1.PodReadyToStartContainers); c != nil && c.Status == v1.ConditionTrue || s.IP != "" {
 		s.SandboxUp = true
 	} else if s.Ended.IsZero() {
-		s.SandboxAt = now.Add(e.timing.Sandbox)
+		s.SandboxAt = now.Add(in.Timing.Sandbox)
 	}
-	in := e.inputs(r)
-	d := decider{s: s, in: &in, pod: pod}
+	d := decider{s: s, in: in, pod: pod}
 	for i := range s.Containers {
 		c := &s.Containers[i]
 		if cs := statusOf(st, c, pod); cs != nil {
