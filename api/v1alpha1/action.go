@@ -145,7 +145,7 @@ const (
 type ObjectPatch struct {
 	Object ObjectRef `json:"object"`
 	// Type is strategic (default for kinds of Kubernetes itself), merge (default for others) or json (default for a list).
-	Type string `json:"type,omitempty"`
+	Type string `json:"type,omitempty" enum:"strategic,merge,json"`
 	// Patch is an object, or for type json a list of operations.
 	Patch  json.RawMessage `json:"patch"`
 	Source Source          `json:"source,omitzero" scenario:"internal"`
@@ -252,7 +252,7 @@ type KillPodsAction struct {
 	// Grace given on deletion; default the pod's.
 	Grace *Duration `json:"grace,omitempty"`
 	// Mode is kill (default), exit or oom.
-	Mode string `json:"mode,omitempty"`
+	Mode string `json:"mode,omitempty" enum:"kill,exit,oom"`
 }
 
 // NodeTarget selects nodes by name, by pool or by label.
@@ -278,7 +278,7 @@ const (
 type NodeCrashAction struct {
 	NodeTarget `json:",inline"`
 	// Mode is stop (default), reboot, hang or kubelet.
-	Mode string `json:"mode,omitempty"`
+	Mode string `json:"mode,omitempty" enum:"stop,reboot,hang,kubelet"`
 	// Back is the time until a new instance joins or the node returns; default 3m.
 	Back *Duration `json:"back,omitempty"`
 }
@@ -319,7 +319,7 @@ const (
 type ZoneOutageAction struct {
 	Zone string `json:"zone"`
 	// Mode is power (default) or network.
-	Mode string `json:"mode,omitempty"`
+	Mode string `json:"mode,omitempty" enum:"power,network"`
 }
 
 // SpotReclaimAction takes spot instances back.
@@ -352,7 +352,7 @@ const (
 
 // RegistryAction breaks image pulls; images already on a node start.
 type RegistryAction struct {
-	State string `json:"state"`
+	State string `json:"state" enum:"down,slow,limited"`
 	// Factor on the time of a pull when slow; default 10.
 	Factor *float64 `json:"factor,omitempty"`
 	// Match limits it to images of this glob; default all.

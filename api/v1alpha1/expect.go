@@ -18,7 +18,7 @@ type Expectation struct {
 	// Name in reports; default made of the kind and its object.
 	Name string `json:"name,omitempty"`
 	// Severity is error (default) or warn; a warning never fails a run.
-	Severity string `json:"severity,omitempty"`
+	Severity string `json:"severity,omitempty" enum:"error,warn"`
 	// In is the share of seeds in which it must hold; default all.
 	In *Share `json:"in,omitempty"`
 

@@ -8,7 +8,8 @@ import (
 
 // Load is a stream of requests from outside. Exactly one of Rate, Daily, Stages, Steps, CSV and Users says how many.
 type Load struct {
-	Name string `json:"name"`
+	// Name in reports and of steps; default the target.
+	Name string `json:"name,omitempty"`
 	// To is the target: NAMESPACE/SERVICE, NAMESPACE/DEPLOYMENT, or KIND/NAMESPACE/NAME with Service or Deployment.
 	To string `json:"to"`
 
@@ -55,7 +56,7 @@ type DailyLoad struct {
 // DailyShape is the name of a curve, or 24 hourly values joined by a monotone cubic. Hourly values are spread so that
 // the least is low and the greatest high; without low and high they are rates.
 type DailyShape struct {
-	Name   string    `json:"name,omitempty"` // cosine, office, evening
+	Name   string    `json:"name,omitempty" enum:"cosine,office,evening"` // cosine, office, evening
 	Hourly []float64 `json:"hourly,omitempty"`
 }
 
@@ -110,7 +111,7 @@ type CSVLoad struct {
 	// otherwise every column but Time is the route of its name.
 	Columns map[string]string `json:"columns,omitempty"`
 	// Gaps longer than five times the usual step: error (default), hold the last value, or zero.
-	Gaps string `json:"gaps,omitempty"`
+	Gaps string `json:"gaps,omitempty" enum:"error,hold,zero"`
 	// Table is the content of File.
 	Table *CSVTable `json:"table,omitempty" scenario:"internal"`
 }

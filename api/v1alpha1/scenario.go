@@ -42,7 +42,7 @@ type ScenarioSpec struct {
 	// Sample is the reporting step, 10s to 1h; default 60s. Control loops keep their own periods.
 	Sample Duration `json:"sample,omitzero"`
 	// Fidelity of requests; flow is the default.
-	Fidelity string `json:"fidelity,omitempty"`
+	Fidelity string `json:"fidelity,omitempty" enum:"flow"`
 
 	Cluster  Cluster       `json:"cluster,omitempty"`
 	Load     []Load        `json:"load,omitempty"`
@@ -132,12 +132,12 @@ type Pool struct {
 	// Zones the nodes are spread over, in turn; default one zone "a".
 	Zones []string `json:"zones,omitempty"`
 	// CapacityType onDemand (default) or spot.
-	CapacityType string `json:"capacityType,omitempty"`
+	CapacityType string `json:"capacityType,omitempty" enum:"onDemand,spot"`
 	Min          int32  `json:"min,omitempty"`
 	Max          *int32 `json:"max,omitempty"`
 	// Size at the start; default Min, at least 1. Without a scaler the pool holds it: a lost instance is launched again.
 	Size   *int32            `json:"size,omitempty"`
-	Scaler string            `json:"scaler,omitempty"`
+	Scaler string            `json:"scaler,omitempty" enum:"none"`
 	Labels map[string]string `json:"labels,omitempty"`
 	Taints []Taint           `json:"taints,omitempty"`
 	// MaxPods of a node; default by type, else 110.
@@ -156,7 +156,7 @@ type Pool struct {
 type Taint struct {
 	Key    string `json:"key"`
 	Value  string `json:"value,omitempty"`
-	Effect string `json:"effect"` // NoSchedule, PreferNoSchedule, NoExecute
+	Effect string `json:"effect" enum:"NoSchedule,PreferNoSchedule,NoExecute"` // NoSchedule, PreferNoSchedule, NoExecute
 }
 
 // Manifest is a path of objects: a file, a directory, or a directory with a kustomization.
@@ -226,12 +226,12 @@ type Network struct {
 
 // Virtual tunes how nodes and pods are played; the fields are the flags of fairway up of the same names.
 type Virtual struct {
-	PodWrites     string    `json:"podWrites,omitempty"`     // full, observable, lean; default lean
-	PodEvents     string    `json:"podEvents,omitempty"`     // all, warnings, none; default none
-	NodeHeartbeat string    `json:"nodeHeartbeat,omitempty"` // auto, lease, quiet; default auto
-	TimeGrain     *Duration `json:"timeGrain,omitempty"`     // timers are rounded up to this grid; default 100ms
-	Unmodelled    string    `json:"unmodelled,omitempty"`    // run, fail; default run
-	Programs      []string  `json:"programs,omitempty"`      // files of Program objects
+	PodWrites     string    `json:"podWrites,omitempty" enum:"full,observable,lean"` // full, observable, lean; default lean
+	PodEvents     string    `json:"podEvents,omitempty" enum:"all,warnings,none"`    // all, warnings, none; default none
+	NodeHeartbeat string    `json:"nodeHeartbeat,omitempty" enum:"auto,lease,quiet"` // auto, lease, quiet; default auto
+	TimeGrain     *Duration `json:"timeGrain,omitempty"`                             // timers are rounded up to this grid; default 100ms
+	Unmodelled    string    `json:"unmodelled,omitempty" enum:"run,fail"`            // run, fail; default run
+	Programs      []string  `json:"programs,omitempty"`                              // files of Program objects
 }
 
 // ReportOptions tune what a report shows.

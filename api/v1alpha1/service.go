@@ -14,7 +14,7 @@ type ServiceModel struct {
 	RouteModel `json:",inline"`
 
 	// Runtime of the process; sets threads, warm-up and heap. Default auto: read off image and environment.
-	Runtime Runtime `json:"runtime,omitempty"`
+	Runtime Runtime `json:"runtime,omitempty" enum:"auto,go,jvm,node,python,native"`
 	// Threads is how many cores one pod can use at once. Default by runtime: go and jvm the CPU limit rounded up,
 	// node 1, python its workers or 1, otherwise the cores of the node.
 	Threads *int32 `json:"threads,omitempty"`
@@ -103,7 +103,7 @@ type Queue struct {
 	Max *int32 `json:"max,omitempty"`
 	// Discipline of the queue; fifo is the default and the only one.
 	// +kubebuilder:validation:Enum=fifo
-	Discipline string `json:"discipline,omitempty"`
+	Discipline string `json:"discipline,omitempty" enum:"fifo"`
 }
 
 // Retries of failed calls.
@@ -115,7 +115,7 @@ type Retries struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Budget *Share `json:"budget,omitempty"`
 	// On lists what is retried: 5xx, timeout, connect. Default 5xx and timeout.
-	On []RetryCause `json:"on,omitempty"`
+	On []RetryCause `json:"on,omitempty" enum:"5xx,timeout,connect"`
 	// Backoff before the first retry, doubled each time, with full jitter; default 25ms.
 	Backoff *Duration `json:"backoff,omitempty"`
 }
@@ -210,7 +210,7 @@ const (
 
 // Balance is how callers choose a pod. The name alone is enough when there is nothing else to say.
 type Balance struct {
-	Kind BalanceKind `json:"kind"`
+	Kind BalanceKind `json:"kind" enum:"random,rr,connection,zone"`
 	// PerClient connections each calling pod opens (connection only); default 1.
 	PerClient int32 `json:"perClient,omitempty"`
 	// MaxAge after which a connection is opened anew (connection only); default never.
