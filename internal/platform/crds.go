@@ -1,0 +1,116 @@
+package platform
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairway-dev/fairway/config/crd"
+)
+
+// establishedWithin bounds the wait for a new kind to be served.
+const establishedWithin = 15 * time.Second
+
+// installCRDs applies the definitions of the capabilities that are on, and waits until the API server serves them.
+// Those already there as we want them cost one read each.
+func installCRDs(ctx context.Context, cfg *rest.Config, on []Capability) error {
+	var wanted []string
+	for _, c := range on {
+		wanted = append(wanted, c.CRDs...)
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	cfg = rest.CopyConfig(cfg)
+	cfg.ContentType = "application/json" // server-side apply takes JSON or YAML
+	client, err := apiextensions.NewForConfig(cfg)
+	if err != nil {
+		return err
+	}
+	all, err := definitions()
+	if err != nil {
+		return err
+	}
+	for _, name := range wanted {
+		body, ok := all[name]
+		if !ok {
+			return fmt.Errorf("this program carries no definition of %s", name)
+		}
+		if err := installCRD(ctx, client, name, body); err != nil {
+			return fmt.Errorf("installing the definition of %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// definitions reads the embedded CRDs, as JSON by name.
+func definitions() (map[string][]byte, error) {
+	entries, err := crd.Files.ReadDir(".")
+	if err != nil {
+		return nil, err
+	}
+	out := map[string][]byte{}
+	for _, e := range entries {
+		b, err := crd.Files.ReadFile(e.Name())
+		if err != nil {
+			return nil, err
+		}
+		var head metav1.PartialObjectMetadata
+		if err := yaml.Unmarshal(b, &head); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Name(), err)
+		}
+		if out[head.Name], err = yaml.YAMLToJSON(b); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.Name(), err)
+		}
+	}
+	return out, nil
+}
+
+func installCRD(ctx context.Context, client *apiextensions.ApiextensionsV1Client, name string, body []byte) error {
+	crds := client.CustomResourceDefinitions()
+	force := true
+	got, err := crds.Patch(ctx, name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &force})
+	if err != nil || established(got) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, establishedWithin)
+	defer cancel()
+	w, err := crds.Watch(ctx, metav1.SingleObject(metav1.ObjectMeta{Name: name, ResourceVersion: got.ResourceVersion}))
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	for {
+		select {
+		case ev, ok := <-w.ResultChan():
+			if !ok {
+				return fmt.Errorf("the watch ended before the API server served it: %w", context.Cause(ctx))
+			}
+			if st, failed := ev.Object.(*metav1.Status); failed {
+				return apierrors.FromObject(st)
+			}
+			if def, ok := ev.Object.(*apiextensionsv1.CustomResourceDefinition); ok && established(def) {
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("the API server does not serve it yet: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func established(c *apiextensionsv1.CustomResourceDefinition) bool {
+	for _, cond := range c.Status.Conditions {
+		if cond.Type == apiextensionsv1.Established {
+			return cond.Status == apiextensionsv1.ConditionTrue
+		}
+	}
+	return false
+}

@@ -1,0 +1,145 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/fairway-dev/fairway/internal/kube/virtual"
+)
+
+// Names of what Fairway is in a cluster.
+const (
+	Namespace      = "fairway-system"
+	ServiceAccount = "fairway"
+	// MetricsService is the Service in front of the aggregated metrics APIs and Fairway's own metrics.
+	MetricsService = "fairway-metrics"
+	// FieldManager owns the fields Fairway applies.
+	FieldManager = "fairway"
+)
+
+// stopWithin bounds the orderly end of the manager's controllers and servers.
+const stopWithin = 3 * time.Second
+
+// House is what capabilities are built into.
+type House struct {
+	Manager manager.Manager
+	Log     *slog.Logger
+	// Nodes are the virtual nodes of this process; nil on an existing cluster.
+	Nodes VirtualNodes
+	// Listen opens a port of this process as the cluster reaches it.
+	Listen func(port int) (net.Listener, error)
+	// TakeOver names the metrics APIs to take from another owner (resource, custom, external).
+	TakeOver []string
+	// Namespace that Fairway's own objects live in.
+	Namespace string
+	// KubeletTLS says how real kubelets are verified.
+	KubeletTLS KubeletTLS
+
+	programs programSink
+}
+
+// VirtualNodes answers for the virtual nodes of this process.
+type VirtualNodes interface {
+	Nodes() []string
+	NodeStats(node string, at time.Time) (virtual.NodeStats, error)
+}
+
+// KubeletTLS says how the serving certificates of real kubelets are verified.
+type KubeletTLS struct {
+	CAFile   string // PEM; empty = the cluster's CA
+	Insecure bool   // not at all
+}
+
+func addKubernetes(s *runtime.Scheme) error {
+	return errors.Join(clientgoscheme.AddToScheme(s), apiregistrationv1.AddToScheme(s), apiextensionsv1.AddToScheme(s))
+}
+
+// options of newManager beyond what is the same everywhere.
+type managerOptions struct {
+	config         *rest.Config
+	on             []Capability
+	informers      newInformer // nil = the cache makes its own
+	leaderElection bool
+	namespace      string
+	metricsAddress string // host:port; "" = not served here
+	healthAddress  string
+	log            *slog.Logger
+}
+
+type newInformer func(cache.ListerWatcher, runtime.Object, time.Duration, cache.Indexers) cache.SharedIndexInformer
+
+func newManager(o managerOptions) (manager.Manager, error) {
+	scheme, err := newScheme(o.on)
+	if err != nil {
+		return nil, err
+	}
+	grace := stopWithin
+	metricsAddress := o.metricsAddress
+	if metricsAddress == "" {
+		metricsAddress = "0"
+	}
+	again := true
+	m, err := manager.New(o.config, manager.Options{
+		Scheme:                        scheme,
+		MapperProvider:                newMapper(o.on),
+		Logger:                        logrOf(o.log),
+		Cache:                         ctrlcache.Options{NewInformer: o.informers, DefaultTransform: ctrlcache.TransformStripManagedFields()},
+		LeaderElection:                o.leaderElection,
+		LeaderElectionID:              "fairway-controller",
+		LeaderElectionNamespace:       o.namespace,
+		LeaderElectionReleaseOnCancel: true,
+		Metrics:                       metricsserver.Options{BindAddress: metricsAddress},
+		HealthProbeBindAddress:        o.healthAddress,
+		GracefulShutdownTimeout:       &grace,
+		// A process may run one house after another (tests); controller names need not differ between them.
+		Controller: config.Controller{SkipNameValidation: &again},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the controllers: %w", err)
+	}
+	return m, errors.Join(m.AddHealthzCheck("ping", healthz.Ping), m.AddReadyzCheck("ping", healthz.Ping))
+}
+
+// setUp builds every capability that is on into the house.
+func (h *House) setUp(ctx context.Context, on []Capability) error {
+	for _, c := range on {
+		if c.Setup == nil {
+			continue
+		}
+		if err := c.Setup(ctx, h); err != nil {
+			return fmt.Errorf("setting up the capability %q: %w; --capabilities=-%s leaves it out", c.Name, err, c.Name)
+		}
+	}
+	return nil
+}
+
+var bridge sync.Once
+
+// logrOf is the one bridge from log/slog to the logr interface that controller-runtime logs through.
+func logrOf(l *slog.Logger) logr.Logger {
+	if l == nil {
+		return logr.Discard()
+	}
+	out := logr.FromSlogHandler(l.With("component", "fairway").Handler())
+	bridge.Do(func() { ctrllog.SetLogger(out) })
+	return out
+}
