@@ -148,11 +148,16 @@ func nearest(metric string, known map[string]Figure) string {
 func (g Given) celCheck(e v1alpha1.Expectation) check {
 	c := check{name: "cel", kind: KindCEL, limit: e.CEL}
 	condition, err := celenv.Record().Compile(e.CEL)
+	views := g.views
 	c.eval = func(o Observed, base *Observed) outcome {
 		if err != nil {
 			return noData(err.Error())
 		}
-		view := g.view(o, base)
+		view := views[o.Run.Start.Seed]
+		if view == nil {
+			view = g.view(o, base)
+			views[o.Run.Start.Seed] = view
+		}
 		held, err := condition.Eval(view)
 		if err != nil {
 			if errors.Is(err, celenv.ErrNoData) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
+	"github.com/fairway-dev/fairway/internal/rehearse/scenario/celenv"
 )
 
 // Kinds of results.
@@ -30,12 +31,15 @@ type Given struct {
 	Expectations []v1alpha1.Expectation
 	// Location is the scenario's time zone, for times of day in conditions; nil is UTC.
 	Location *time.Location
+
+	views map[int64]*celenv.RecordView // by seed, made once for all conditions
 }
 
 // Eval decides every expectation over all seeds. runs and baseline are sorted by seed; a baseline run belongs to the run
 // of the same seed. One expectation with several limits gives one Result each. Required steps that were not done are a
 // failure of their own.
 func Eval(given Given, runs, baseline []Observed) []Result {
+	given.views = map[int64]*celenv.RecordView{}
 	checks := given.checks(len(baseline) > 0)
 	base := map[int64]*Observed{}
 	for i := range baseline {
