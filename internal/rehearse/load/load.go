@@ -142,13 +142,13 @@ const peakStep = 15 * time.Minute
 func (p *Profile) peak() (at time.Time, rate float64) {
 	at = p.options.Start
 	for t := p.options.Start; !t.After(p.options.End); t = t.Add(peakStep) {
-		if r := p.level(t); r > rate {
+		if r := p.unbounded(t); r > rate {
 			at, rate = t, r
 		}
 	}
 	for _, s := range p.spikes {
 		t := s.at.Add(s.ramp)
-		if r := p.level(t); r > rate {
+		if r := p.unbounded(t); r > rate {
 			at, rate = t, r
 		}
 	}
@@ -218,10 +218,13 @@ func sum(values []float64) (total float64) {
 
 // level is the rate, or the number of users.
 func (p *Profile) level(t time.Time) float64 {
-	t = p.clamp(t)
+	return math.Min(p.unbounded(p.clamp(t)), v1alpha1.RateMax)
+}
+
+func (p *Profile) unbounded(t time.Time) float64 {
 	spread, added, bots := p.spikesAt(t)
 	base := p.curve.rate(t) * p.scaleAt(t) * spread
-	return math.Min(math.Max(0, base+base*p.botFactor(t)+added+bots), v1alpha1.RateMax)
+	return math.Max(0, base+base*p.botFactor(t)+added+bots)
 }
 
 func (p *Profile) clamp(t time.Time) time.Time {

@@ -31,13 +31,17 @@ func Next(p *Profile, t time.Time, epsilon float64) time.Time {
 	}
 	for low.Before(limit) {
 		high := low.Add(scanStep)
-		if jump := p.jumpAfter(low); !jump.IsZero() && jump.Before(high) {
-			if high = jump; moved(jump) && !moved(jump.Add(-1)) {
-				return jump
-			}
-		}
 		if high.After(limit) {
 			high = limit
+		}
+		if jump := p.jumpAfter(low); !jump.IsZero() && jump.Before(high) {
+			// The curve may drift out of the band and jump back into it, so both sides count.
+			if before := jump.Add(-time.Nanosecond); before.After(low) && moved(before) {
+				return bisect(low, before, moved)
+			}
+			if high = jump; moved(jump) {
+				return jump
+			}
 		}
 		if moved(high) {
 			return bisect(low, high, moved)
