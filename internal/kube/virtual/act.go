@@ -2,10 +2,10 @@ package virtual
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
+	v1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -17,9 +17,6 @@ const (
 	// conflictWait bounds the wait for the newer object that a conflict announces.
 	conflictWait = time.Second
 )
-
-// errStale tells that the cached object is no longer the one a request was made for.
-var errStale = errors.New("object changed")
 
 // job is one request to the API server.
 type job interface {
@@ -100,7 +97,7 @@ func (r *podRecord) run(ctx context.Context, e *Engine) {
 	r.busy, r.redo = true, false
 	obj := *r.obj // shallow: the cached object is shared and stays as it is
 	if write {
-		obj.Status = r.want
+		obj.Status, r.want = r.want, v1.PodStatus{}
 	}
 	e.mu.Unlock()
 

@@ -42,6 +42,9 @@ func podStatus(s *PodState, in *Inputs, now time.Time, detail bool) v1.PodStatus
 	if len(st.HostIPs) == 0 {
 		st.HostIPs = []v1.HostIP{{IP: in.Node.IP}}
 	}
+	if pod.Spec.Resources != nil { // pod-level resources
+		st.Resources, st.AllocatedResources = pod.Spec.Resources, podRequests(pod)
+	}
 	containerStatuses(s, pod, &st, now, detail)
 	st.Phase = phaseOf(s, pod)
 	if st.PodIP != s.IP && s.IP != "" && (st.Phase != v1.PodPending || pod.Spec.HostNetwork || s.anyStarted()) {

@@ -43,6 +43,7 @@ type Engine struct {
 	images   imageWorld
 	zonesOut map[string]bool
 	counters Counters
+	late     time.Duration // of the latest batch
 
 	wake  chan struct{}
 	queue *workQueue
@@ -126,6 +127,7 @@ func (e *Engine) turn() (time.Time, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	now := time.Now()
+	e.lateness(now)
 	for {
 		for t := e.timers.pop(now); t != nil; t = e.timers.pop(now) {
 			t.fire(now)
@@ -143,6 +145,28 @@ func (e *Engine) turn() (time.Time, bool) {
 		e.spare = batch
 	}
 	return e.timers.next()
+}
+
+// suspendedAfter is how late a wake-up must be for the machine to have slept or the clock to have jumped.
+const suspendedAfter = 10 * time.Second
+
+// lateness notes how late the first due timer is. After a suspension every lease is renewed before anything else.
+func (e *Engine) lateness(now time.Time) {
+	due, ok := e.timers.next()
+	if !ok || due.After(now) {
+		return
+	}
+	e.late = now.Sub(due)
+	if e.late > time.Second {
+		e.log.Warn("engine is late", "by", e.late)
+	}
+	if e.late > suspendedAfter && e.leasing() {
+		for _, n := range e.sortedNodes() {
+			if n.obj != nil {
+				e.renew(n, now)
+			}
+		}
+	}
 }
 
 // poke wakes the loop.

@@ -17,6 +17,8 @@ const (
 	// leasePeriod is how often leases are renewed: anything well below the node-lifecycle controller's 50 s is the same
 	// to it as the kubelet's 10 s.
 	leasePeriod = 25 * time.Second
+	// statusPeriod is how often a node that renews leases reports its status although nothing changed.
+	statusPeriod = 5 * time.Minute
 )
 
 // leasing reports whether nodes renew leases now.
@@ -41,6 +43,9 @@ func (e *Engine) renew(n *nodeRecord, now time.Time) {
 		return
 	}
 	n.beat = true
+	if !n.reported.IsZero() && now.Sub(n.reported) >= statusPeriod {
+		n.dirty = true
+	}
 	e.enqueueNode(n)
 	phase := time.Duration(draw(e.opts.Seed, "lease", n.name) % uint64(leasePeriod))
 	next := now.Truncate(leasePeriod).Add(phase)
@@ -77,7 +82,10 @@ func (e *Engine) leaseRequest(n *nodeRecord, now time.Time) func(context.Context
 				lease.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.name, UID: n.obj.UID}}
 			}
 			_, err = leases.Create(ctx, lease, metav1.CreateOptions{})
-			if apierrors.IsAlreadyExists(err) { // a previous life's: take it over
+			if apierrors.IsAlreadyExists(err) { // a previous life's: take it over, unless a real kubelet renews it
+				if old, e2 := leases.Get(ctx, n.name, metav1.GetOptions{}); e2 == nil && heldElsewhere(old, n.name, now) {
+					return func() error { e.leaveToOthers(n, *old.Spec.HolderIdentity); return nil }
+				}
 				patch, _ := json.Marshal(map[string]any{"spec": map[string]any{"renewTime": at, "holderIdentity": n.name, "leaseDurationSeconds": seconds}})
 				_, err = leases.Patch(ctx, n.name, types.MergePatchType, patch, metav1.PatchOptions{})
 			}
@@ -91,6 +99,19 @@ func (e *Engine) leaseRequest(n *nodeRecord, now time.Time) func(context.Context
 			return err
 		}
 	}
+}
+
+// heldElsewhere reports whether another identity holds the lease and has renewed it lately.
+func heldElsewhere(l *coordv1.Lease, name string, now time.Time) bool {
+	s := l.Spec
+	return s.HolderIdentity != nil && *s.HolderIdentity != name && s.RenewTime != nil && now.Sub(s.RenewTime.Time) < leaseSeconds*time.Second
+}
+
+// leaveToOthers stops driving a node that a real kubelet drives.
+func (e *Engine) leaveToOthers(n *nodeRecord, holder string) {
+	n.silent, n.elsewhere = true, true
+	e.stopBeats(n)
+	e.nodeEvent(n, time.Now(), v1.EventTypeWarning, "NodeManagedElsewhere", "Lease of node "+n.name+" is held and renewed by "+holder+"; Fairway leaves the node alone")
 }
 
 // arch is the node's processor architecture.
@@ -127,6 +148,7 @@ func (e *Engine) nodeStatusRequest(n *nodeRecord) func(context.Context) func() e
 			n.dirty = n.dirty || err != nil
 			if err == nil {
 				e.counters.NodeWrites++
+				n.reported = time.Now()
 				if n.recovering {
 					e.recovered(n, time.Now())
 				}

@@ -33,9 +33,12 @@ type nodeRecord struct {
 
 	health       nodeHealth
 	instance     bool // the machine exists
-	silent       bool // the kubelet does not talk: nothing is decided or written for its pods
-	dark         bool // its programs do not serve either
-	recovering   bool // silent until its status says Ready again
+	launched     time.Time
+	elsewhere    bool      // another kubelet renews its lease: not ours after all
+	reported     time.Time // when its status was last written
+	silent       bool      // the kubelet does not talk: nothing is decided or written for its pods
+	dark         bool      // its programs do not serve either
+	recovering   bool      // silent until its status says Ready again
 	shuttingDown bool
 
 	timer             timer // node-level wake-ups: join, ready, return from a fault
@@ -118,7 +121,7 @@ func (e *Engine) adoptNode(obj *v1.Node) *nodeRecord {
 	if !drives(obj) || e.byNode[obj.Name] != nil {
 		return e.byNode[obj.Name]
 	}
-	n := &nodeRecord{name: obj.Name, obj: obj, zone: obj.Labels[v1.LabelTopologyZone], instance: true, pods: map[types.NamespacedName]*podRecord{}}
+	n := &nodeRecord{name: obj.Name, obj: obj, zone: obj.Labels[v1.LabelTopologyZone], instance: true, launched: obj.CreationTimestamp.Time, pods: map[types.NamespacedName]*podRecord{}}
 	index, ok := indexOfPrefix(obj.Spec.PodCIDR)
 	if !ok || e.taken(index) {
 		index = e.freeIndex()
@@ -235,7 +238,7 @@ func (e *Engine) emptiestZone(g *groupRecord) string {
 
 // launch starts an instance; its Node object appears after the group's join time (at once for the first ones).
 func (e *Engine) launch(g *groupRecord, zone string, now time.Time, first bool) *nodeRecord {
-	n := &nodeRecord{group: g, zone: zone, ordinal: g.ordinal, instance: true, pods: map[types.NamespacedName]*podRecord{}}
+	n := &nodeRecord{group: g, zone: zone, ordinal: g.ordinal, instance: true, launched: now, pods: map[types.NamespacedName]*podRecord{}}
 	n.name = fmt.Sprintf("%s-%03d", g.spec.Name, g.ordinal)
 	g.ordinal++
 	g.nodes = append(g.nodes, n)
@@ -333,6 +336,7 @@ func (n *nodeRecord) request(e *Engine) func(context.Context) func() error {
 				n.creating = err != nil
 				if err == nil {
 					e.counters.NodeWrites++
+					n.reported = time.Now()
 					e.joined(n, time.Now())
 				}
 				return err

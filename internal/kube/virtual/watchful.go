@@ -68,6 +68,9 @@ func (e *Engine) checkCalm(now time.Time) {
 		return
 	}
 	for _, n := range e.byNode {
+		if n.elsewhere {
+			continue
+		}
 		if n.silent || n.obj != nil && !apiReady(n.obj) || !n.health.Ready && n.obj != nil {
 			w.calm = time.Time{}
 			e.timers.disarm(&w.timer)
