@@ -199,31 +199,23 @@ func ended(run *record.Run) time.Time {
 	return run.Start.PlayFrom
 }
 
-// worst picks the seed to show: broken off first, then most failures, longest failing, lowest availability, lowest seed.
+// worst picks the seed to show: one that broke off, else the worst seed of the most serious failure (whose cause chain
+// the headline tells), else the one with the lowest availability; of equals the first.
 func worst(runs []expect.Observed, list []Seed, results []expect.Result) int {
-	best := -1
-	score := func(i int) [4]float64 {
-		s := [4]float64{}
-		if list[i].Result == Incomplete {
-			s[0] = 1
-		}
-		s[1] = float64(len(list[i].Failed))
-		for _, e := range results {
-			for _, in := range e.Seeds {
-				if in.Seed == list[i].Seed && !in.Held {
-					s[2] += in.TotalSeconds
-				}
-			}
-		}
-		if a := list[i].Availability; a.Known() {
-			s[3] = 1 - float64(a)
-		}
-		return s
+	if i := slices.IndexFunc(list, func(s Seed) bool { return s.Result == Incomplete }); i >= 0 {
+		return i
 	}
-	var top [4]float64
+	broken := failures(results)
+	if len(broken) == 0 {
+		broken = slices.DeleteFunc(slices.Clone(results), func(e expect.Result) bool { return e.Held })
+	}
+	if len(broken) > 0 {
+		return slices.IndexFunc(list, func(s Seed) bool { return s.Seed == broken[0].WorstSeed })
+	}
+	best := -1
 	for i := range runs {
-		if s := score(i); best < 0 || slices.Compare(s[:], top[:]) > 0 {
-			best, top = i, s
+		if best < 0 || float64(list[i].Availability) < float64(list[best].Availability) {
+			best = i
 		}
 	}
 	return best
@@ -442,7 +434,7 @@ func (r *Report) failureHeadline(failed []expect.Result) string {
 	if !e.FirstAt.IsZero() {
 		fmt.Fprintf(&b, ", first at %s", r.clock(e.FirstAt))
 	}
-	if root := r.root(e.Why); root != "" {
+	if root := r.root(e.WorstSeed, e.Why); root != "" {
 		fmt.Fprintf(&b, ", because of %s", root)
 	}
 	if e.Of > 1 {
@@ -455,12 +447,12 @@ func (r *Report) failureHeadline(failed []expect.Result) string {
 }
 
 // root is the last entry of a cause chain in words.
-func (r *Report) root(chain []int) string {
+func (r *Report) root(seed int64, chain []int) string {
 	if len(chain) < 2 {
 		return ""
 	}
 	for _, e := range r.Timeline {
-		if e.ID == chain[len(chain)-1] && e.Seed == r.Verdict.ShownSeed {
+		if e.ID == chain[len(chain)-1] && e.Seed == seed {
 			if e.Kind == record.KindStep {
 				return `"` + e.Object + `"`
 			}

@@ -233,7 +233,8 @@ func (d *day) play(s *service, i int, at time.Time, rate float64, zoneDown bool)
 	demand := rate * cpu
 	want := math.Ceil(demand / 0.5 / 0.72 * d.Spare)
 	want = min(max(want, 2), 20)
-	if math.Abs(want-s.desired) >= 1 && (want > s.desired || at.Minute()%5 == 0) {
+	off := demand / (s.desired * 0.5 * 0.72) * d.Spare // the autoscaler tolerates a tenth
+	if want > s.desired && off > 1.1 || want < s.desired && off < 0.7 && at.Minute()%5 == 0 {
 		up := want > s.desired
 		if up != s.lastUp {
 			s.reversals++
