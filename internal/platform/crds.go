@@ -44,7 +44,11 @@ func installCRDs(ctx context.Context, cfg *rest.Config, on []Capability) error {
 		if !ok {
 			return fmt.Errorf("this program carries no definition of %s", name)
 		}
-		if err := installCRD(ctx, client, name, body); err != nil {
+		def, err := installCRD(ctx, client, name, body)
+		if err == nil {
+			err = awaitWatchable(ctx, client.RESTClient(), def)
+		}
+		if err != nil {
 			return fmt.Errorf("installing the definition of %s: %w", name, err)
 		}
 	}
@@ -74,34 +78,61 @@ func definitions() (map[string][]byte, error) {
 	return out, nil
 }
 
-func installCRD(ctx context.Context, client *apiextensions.ApiextensionsV1Client, name string, body []byte) error {
+func installCRD(ctx context.Context, client *apiextensions.ApiextensionsV1Client, name string, body []byte) (*apiextensionsv1.CustomResourceDefinition, error) {
 	crds := client.CustomResourceDefinitions()
 	force := true
 	got, err := crds.Patch(ctx, name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &force})
 	if err != nil || established(got) {
-		return err
+		return got, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, establishedWithin)
 	defer cancel()
 	w, err := crds.Watch(ctx, metav1.SingleObject(metav1.ObjectMeta{Name: name, ResourceVersion: got.ResourceVersion}))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer w.Stop()
 	for {
 		select {
 		case ev, ok := <-w.ResultChan():
 			if !ok {
-				return fmt.Errorf("the watch ended before the API server served it: %w", context.Cause(ctx))
+				return nil, fmt.Errorf("the watch ended before the API server served it: %w", context.Cause(ctx))
 			}
 			if st, failed := ev.Object.(*metav1.Status); failed {
-				return apierrors.FromObject(st)
+				return nil, apierrors.FromObject(st)
 			}
 			if def, ok := ev.Object.(*apiextensionsv1.CustomResourceDefinition); ok && established(def) {
-				return nil
+				return def, nil
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("the API server does not serve it yet: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("the API server does not serve it yet: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// watchableEvery is how often a new kind's watch is tried: the API server fills its cache in some milliseconds, but tells
+// clients to come back after a second.
+const watchableEvery = 2 * time.Millisecond
+
+// awaitWatchable waits until the API server answers watches of the kind, so that the first informer need not wait.
+func awaitWatchable(ctx context.Context, client rest.Interface, def *apiextensionsv1.CustomResourceDefinition) error {
+	ctx, cancel := context.WithTimeout(ctx, establishedWithin)
+	defer cancel()
+	t := time.NewTicker(watchableEvery)
+	defer t.Stop()
+	for {
+		body, err := client.Get().AbsPath("/apis", def.Spec.Group, def.Spec.Versions[0].Name, def.Spec.Names.Plural).
+			Param("watch", "true").MaxRetries(0).Stream(ctx)
+		if err == nil {
+			return body.Close()
+		}
+		if !apierrors.IsTooManyRequests(err) && !apierrors.IsNotFound(err) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the API server does not serve watches of it yet: %w", context.Cause(ctx))
+		case <-t.C:
 		}
 	}
 }
