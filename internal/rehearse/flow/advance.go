@@ -44,8 +44,8 @@ func (s *System) Advance(to time.Time) []Event {
 	s.stats.Windows++
 	for steps := 0; s.now < end && steps < maxStepsAdvance; steps++ {
 		s.solve()
-		next := math.Max(s.due(), s.now+leastStep)
-		s.now = math.Min(end, next)
+		next := max(s.due(), s.now+leastStep)
+		s.now = min(end, next)
 		s.ripen()
 	}
 	return s.events
@@ -67,7 +67,7 @@ func (s *System) due() float64 {
 	t := math.Inf(1)
 	for i := range s.services {
 		sv := &s.services[i]
-		t = math.Min(t, math.Min(sv.due, sv.moving))
+		t = min(t, min(sv.due, sv.moving))
 	}
 	return t
 }
@@ -78,7 +78,7 @@ func (s *System) Next() time.Time {
 	s.solve()
 	t := s.due()
 	if _, at, ok := s.NextMemoryCrossing(); ok {
-		t = math.Min(t, math.Max(s.now, s.seconds(at)))
+		t = min(t, max(s.now, s.seconds(at)))
 	}
 	return s.at(t)
 }
@@ -132,8 +132,8 @@ func (sv *service) pressure() (load, periods float64) {
 	for i := range sv.groups {
 		g := &sv.groups[i]
 		if g.share > 0 {
-			load = math.Max(load, g.now.load)
-			periods = math.Max(periods, g.now.periods)
+			load = max(load, g.now.load)
+			periods = max(periods, g.now.periods)
 		}
 	}
 	return load, periods

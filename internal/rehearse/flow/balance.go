@@ -1,7 +1,5 @@
 package flow
 
-import "math"
-
 // connection is one that a client pod, or a load, holds to a pod.
 type connection struct {
 	client uint64 // hash of the client's key and the connection's number
@@ -200,7 +198,7 @@ func (s *System) spreadConnections(sv *service) bool {
 		}
 	}
 	for i := range s.shares {
-		s.shares[i] /= math.Max(sum, 1e-12)
+		s.shares[i] /= max(sum, 1e-12)
 	}
 	return sum > 0
 }
@@ -260,6 +258,6 @@ func (s *System) keep(sv *service, client uint64, source int, weight, maxAge flo
 		c.turn++
 	}
 	if maxAge > 0 {
-		sv.due = math.Min(sv.due, c.since+maxAge)
+		sv.due = min(sv.due, c.since+maxAge)
 	}
 }

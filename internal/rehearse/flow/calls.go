@@ -34,7 +34,7 @@ func (s *System) view(e *edge) callView {
 		v.mean += in*mean + w*g.now.reject*e.delay
 		v.second += in*second + w*g.now.reject*e.delay*e.delay
 	}
-	v.fail = math.Min(1, v.fail)
+	v.fail = min(1, v.fail)
 	c := s.client(e)
 	onError, onTimeout := c.RetryOnError, c.RetryOnTimeout
 	if !onError && !onTimeout {
@@ -44,7 +44,7 @@ func (s *System) view(e *edge) callView {
 		v.retry += v.late
 	}
 	if onError {
-		v.retry += math.Max(0, v.fail-v.late)
+		v.retry += max(0, v.fail-v.late)
 	}
 	return v
 }
@@ -58,7 +58,7 @@ func Attempts(p float64, retries int, budget float64) float64 {
 		sum += term
 	}
 	if budget > 0 {
-		sum = math.Min(sum, 1+budget)
+		sum = min(sum, 1+budget)
 	}
 	return sum
 }
@@ -89,13 +89,13 @@ func (s *System) look(e *edge) float64 {
 		}
 	}
 	e.attempts = attempts
-	e.fail = math.Min(1, math.Max(0, 1-e.attempts*(1-e.view.fail)))
+	e.fail = min(1, max(0, 1-e.attempts*(1-e.view.fail)))
 	e.late, e.reject = 0, 0
 	if e.view.fail > 0 {
 		e.late = e.fail * e.view.late / e.view.fail
 		e.reject = e.fail * e.view.reject / e.view.fail
 	}
-	variance := math.Max(0, e.view.second-e.view.mean*e.view.mean)
+	variance := max(0, e.view.second-e.view.mean*e.view.mean)
 	more := e.attempts - 1
 	wait := 0.0
 	if more > 0 {
@@ -197,5 +197,5 @@ func (s *System) loadTimes(l *load) {
 		l.rejected += e.weight * (1 - left) * e.reject
 		l.failed += e.weight * (1 - left) * (e.fail - e.reject)
 	}
-	l.time.variance = math.Max(0, second-l.time.mean*l.time.mean)
+	l.time.variance = max(0, second-l.time.mean*l.time.mean)
 }

@@ -30,9 +30,9 @@ type EdgeCounts struct{ Attempts, Failed int64 }
 
 // cell counts the requests of one route in one revision.
 type cell struct {
-	draws  uint64
-	counts Counts // since the last sample; Inside is the present
-	sketch *Sketch
+	draws   uint64
+	counts  Counts // since the last sample; Inside is the present
+	latency account
 }
 
 // loadCell counts the requests of one route of a load.
@@ -42,7 +42,7 @@ type loadCell struct {
 	arrived int64
 	taken   int64
 	counts  Counts
-	sketch  *Sketch
+	latency account
 }
 
 func (sv *service) cell(rev, route int) *cell {
@@ -57,7 +57,7 @@ func (sv *service) resizeCells() {
 	n := len(sv.revs) * len(sv.routes)
 	for len(sv.cells) < n {
 		i := len(sv.cells)
-		sv.cells = append(sv.cells, cell{draws: mix(sv.draws + uint64(i)), sketch: new(Sketch)})
+		sv.cells = append(sv.cells, cell{draws: mix(sv.draws + uint64(i)), latency: account{sketch: new(Sketch)}})
 	}
 }
 
@@ -91,7 +91,7 @@ func (s *System) touch(sv *service) {
 			g := &sv.groups[i]
 			g.work += g.now.cores * h
 			g.x0, g.v0 = g.now.x, g.now.variance
-			g.peak = math.Max(g.peak, g.x0)
+			g.peak = max(g.peak, g.x0)
 			if !g.now.steady {
 				sv.unsolved = true
 				s.unsolved = true
@@ -141,24 +141,24 @@ func (s *System) closeLoad(l *load) {
 		var got Counts
 		got.Abandoned = d.binomial(rest, left)
 		rest -= got.Abandoned
-		got.Rejected = d.binomial(rest, math.Min(1, e.reject))
+		got.Rejected = d.binomial(rest, min(1, e.reject))
 		rest -= got.Rejected
 		if e.reject < 1 {
-			got.Failed = d.binomial(rest, math.Min(1, math.Max(0, e.fail-e.reject)/(1-e.reject)))
+			got.Failed = d.binomial(rest, min(1, max(0, e.fail-e.reject)/(1-e.reject)))
 		}
 		got.Served = rest - got.Failed
 		got.Offered = offered
 		got.Inside = inside - before
 		c.counts.add(got)
 		if got.Served > 0 {
-			s.served(l, e, c.sketch, float64(got.Served))
+			s.served(l, e, &c.latency, float64(got.Served))
 		}
 	}
 	l.since = s.now
 }
 
 // served adds the latencies of good replies to a load. Those after a retry come later by the failed attempts before.
-func (s *System) served(l *load, e *edge, to *Sketch, n float64) {
+func (s *System) served(l *load, e *edge, to *account, n float64) {
 	sv := &s.services[e.to]
 	limit := s.timeout(e)
 	if limit <= 0 {
@@ -166,83 +166,12 @@ func (s *System) served(l *load, e *edge, to *Sketch, n float64) {
 	}
 	again := 0.0
 	if e.attempts > 1 && e.fail < 1 {
-		again = math.Min(1, math.Max(0, 1-(1-e.view.fail)/(1-e.fail)))
+		again = min(1, max(0, 1-(1-e.view.fail)/(1-e.fail)))
 	}
 	first := n * (1 - again)
 	s.latencies(sv, e.toRoute, -1, e.delay, 0, limit, first, to)
 	if again > 1e-6 {
-		s.latencies(sv, e.toRoute, -1, e.delay, math.Max(0, e.total.mean-e.view.mean)/math.Max(again, 1e-6), limit, n*again, to)
-	}
-}
-
-// latencies spreads n requests of a route over the latency of the groups (of one revision, or of all when rev < 0).
-// Replies later than limit are left out, the others are so many more.
-func (s *System) latencies(sv *service, r, rev int, delay, shift, limit, n float64, to *Sketch) {
-	sum := 0.0
-	many := 0
-	for i := range sv.groups {
-		if g := &sv.groups[i]; rev < 0 || g.rev == rev {
-			sum += g.share * float64(g.n) * (1 - g.now.reject)
-			many++
-		}
-	}
-	if sum <= 0 {
-		return
-	}
-	stride := 1
-	if many > 4 {
-		stride = quickStride
-	}
-	rt := &sv.routes[r]
-	for i := range sv.groups {
-		g := &sv.groups[i]
-		w := g.share * float64(g.n) * (1 - g.now.reject) / sum
-		if (rev >= 0 && g.rev != rev) || w <= 0 {
-			continue
-		}
-		spreadPoints(g, rt, delay, shift, limit, n*w, stride, to)
-	}
-}
-
-// spreadPoints puts n requests on the lattice of one group's latency.
-func spreadPoints(g *group, rt *route, delay, shift, limit, n float64, stride int, to *Sketch) {
-	o := &g.now
-	z := rt.cpu * g.factor / math.Min(1, g.cores)
-	size := unitLogNormal(dimSize, rt.scv)
-	rest := rt.own.scaled(g.latency).plus(rt.calls)
-	restOf := unitLogNormal(dimRest, rest.scv())
-	logShare := math.Log(o.share)
-	perWait := (o.slowdown - 1) / o.share
-	logExtra := 0.0
-	extraMean := 0.0
-	if o.extra > 0 {
-		p := math.Max(o.extraP, 1e-3)
-		logExtra, extraMean = math.Log(p), o.extra/p
-	}
-	var values [points]float64
-	kept := 0
-	for i := 0; i < points; i += stride {
-		// Given its size z a request takes z with probability 1−share, else z plus an exponential time of mean
-		// z·(slowdown−1)/share; far from equilibrium the spread of that shrinks to its mean.
-		wait := perWait * math.Max(0, lattice.exponential[dimSharing][i]+logShare)
-		y := 1 + (o.slowdown-1)*(1-o.spread) + wait*o.spread
-		t := z*size.at(i)*y + rest.mean*restOf.at(i) + delay
-		if extraMean > 0 {
-			e := extraMean * math.Max(0, lattice.exponential[dimExtra][i]+logExtra)
-			t += o.extra*(1-o.spread) + e*o.spread
-		}
-		if t <= limit {
-			values[kept] = t + shift
-			kept++
-		}
-	}
-	if kept == 0 {
-		to.Add(limit+shift, n)
-		return
-	}
-	w := n / float64(kept)
-	for _, t := range values[:kept] {
-		to.Add(t, w)
+		s.latencies(sv, e.toRoute, -1, e.delay, max(0, e.total.mean-e.view.mean)/max(again, 1e-6), limit, n*again, to)
 	}
 }
 
@@ -271,7 +200,7 @@ func (s *System) closeCounts(sv *service) {
 			if rev < len(sv.revs)-1 {
 				n = 0
 				if weight > 0 {
-					n = d.binomial(rest, math.Min(1, w/weight))
+					n = d.binomial(rest, min(1, w/weight))
 				}
 			}
 			weight -= w
@@ -375,7 +304,7 @@ func (s *System) closeCell(sv *service, rev, r int, n, refused, lost, from int64
 	got.Served = rest - late - failed
 	c.counts.add(got)
 	if rest > 0 {
-		s.latencies(sv, r, rev, 0, 0, math.Inf(1), float64(rest), c.sketch)
+		s.latencies(sv, r, rev, 0, 0, math.Inf(1), float64(rest), &c.latency)
 	}
 	return lost - gone
 }
@@ -385,14 +314,14 @@ func (s *System) lateShare(sv *service, r int) float64 {
 	sum, rate := 0.0, 0.0
 	for _, k := range sv.in {
 		if e := &s.edges[k]; e.toRoute == r {
-			sum += e.rate * e.view.late / math.Max(1e-9, 1-e.view.reject)
+			sum += e.rate * e.view.late / max(1e-9, 1-e.view.reject)
 			rate += e.rate
 		}
 	}
 	if rate <= 0 {
 		return 0
 	}
-	return math.Min(1, sum/rate)
+	return min(1, sum/rate)
 }
 
 func (s *System) closeAll() {

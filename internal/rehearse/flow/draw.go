@@ -57,7 +57,7 @@ func (d *draws) poisson(mean, scv float64) int64 {
 		return int64(math.Floor(mean + d.uniform()))
 	}
 	if mean > drawMany || scv > 1.001 || scv < 0.999 && mean > 30 {
-		return int64(math.Max(0, math.Round(mean+math.Sqrt(mean*scv)*d.normal())))
+		return int64(max(0, math.Round(mean+math.Sqrt(mean*scv)*d.normal())))
 	}
 	mode := math.Floor(mean)
 	lg, _ := math.Lgamma(mode + 1)
@@ -82,7 +82,7 @@ func (d *draws) binomial(n int64, p float64) int64 {
 	mean := N * p
 	if mean > drawMany {
 		k := math.Round(mean + math.Sqrt(mean*(1-p))*d.normal())
-		return int64(math.Min(N, math.Max(0, k)))
+		return int64(min(N, max(0, k)))
 	}
 	mode := math.Floor((N + 1) * p)
 	a, _ := math.Lgamma(N + 1)

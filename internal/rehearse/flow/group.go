@@ -56,7 +56,7 @@ func (sv *service) warmth(started, now float64) (class int, factor, until float6
 	until = math.Inf(1)
 	if w.Factor > 1 && w.HalfLife > 0 {
 		step := w.HalfLife.Seconds() / 2
-		class = int(math.Max(0, now-started) / step)
+		class = int(max(0, now-started) / step)
 		// A class ends at its border exactly; one nanosecond of rounding must not keep a pod in the old one.
 		if now-started >= step*float64(class+1)-1e-6 {
 			class++
@@ -77,7 +77,7 @@ func (sv *service) starting(p *pod) (cores, until float64) {
 	}
 	cores = w.StartCores
 	if p.spec.CPULimitCores > 0 {
-		cores = math.Min(cores, p.spec.CPULimitCores)
+		cores = min(cores, p.spec.CPULimitCores)
 	}
 	return cores, p.started + w.StartFor.Seconds()
 }
@@ -87,7 +87,7 @@ func (sv *service) ground(p *pod) float64 {
 		return 0
 	}
 	if l := p.spec.CPULimitCores; l > 0 {
-		return math.Min(sv.model.IdleCores, l/2)
+		return min(sv.model.IdleCores, l/2)
 	}
 	return sv.model.IdleCores
 }
@@ -105,7 +105,7 @@ func (s *System) threads(sv *service, p *pod) float64 {
 	if t <= 0 {
 		t = defaultCores
 	}
-	return math.Min(t, maxCores)
+	return min(t, maxCores)
 }
 
 // ungroup gives every pod its own state back.
@@ -116,7 +116,7 @@ func (s *System) ungroup(sv *service) {
 		if p.group >= 0 {
 			g := &sv.groups[p.group]
 			p.x, p.spread = g.x0, g.v0
-			p.peak = math.Max(p.peak, g.peak)
+			p.peak = max(p.peak, g.peak)
 		}
 		p.group = -1
 	}
@@ -145,9 +145,9 @@ func (s *System) gather(sv *service) {
 			p.cores = s.threads(sv, p)
 		}
 		class, warm, until := sv.warmth(p.started, s.now)
-		sv.due = math.Min(sv.due, until)
+		sv.due = min(sv.due, until)
 		if _, end := sv.starting(p); end > s.now+1e-6 {
-			sv.due = math.Min(sv.due, end)
+			sv.due = min(sv.due, end)
 		}
 		slow := p.spec.SlowFactor
 		if slow <= 0 {
@@ -166,7 +166,7 @@ func (s *System) gather(sv *service) {
 			g.x0, g.v0, g.share = 0, 0, 0
 			p.x, p.spread = 0, 0
 		}
-		p.group = sv.place(&g)
+		p.group, p.work = sv.place(&g), 0
 	}
 	for i := range sv.groups {
 		if len(sv.groups[i].total) < len(sv.routes) {
@@ -182,7 +182,7 @@ func (sv *service) place(g *group) int {
 		if o.rev == g.rev && o.share == g.share && o.cores == g.cores && o.limit == g.limit && o.factor == g.factor &&
 			o.down == g.down && o.serving == g.serving && o.x0 == g.x0 && o.v0 == g.v0 && o.latency == g.latency && o.ground == g.ground {
 			o.n++
-			o.peak = math.Max(o.peak, g.peak)
+			o.peak = max(o.peak, g.peak)
 			return i
 		}
 	}
@@ -232,7 +232,7 @@ func (s *System) shareNode(n *node) bool {
 			n.weight += c.Weight
 		}
 		if sv := &s.services[p.spec.Service]; !sv.constant {
-			n.maxWant = math.Max(n.maxWant, s.threads(sv, p))
+			n.maxWant = max(n.maxWant, s.threads(sv, p))
 		}
 	}
 	for _, c := range n.spec.Others {
@@ -255,26 +255,32 @@ func (s *System) shareNode(n *node) bool {
 		}
 		threads := s.threads(sv, p)
 		w := s.claims[i].Weight
+		granted := 1.0
 		var cores float64
 		switch {
 		case !n.contended:
-			cores = math.Max(n.spec.Cores-(n.want-p.want), n.spec.Cores*w/math.Max(n.weight, w))
+			cores = max(n.spec.Cores-(n.want-p.want), n.spec.Cores*w/max(n.weight, w))
 		case level > 0 && p.want > s.grants[i]:
-			cores = s.grants[i] - sv.ground(p)
+			granted = math.Floor(s.grants[i]/p.want*coresGrain*4) / (coresGrain * 4)
+			other := sv.ground(p)
+			if c, end := sv.starting(p); s.now < end-1e-6 {
+				other += c
+			}
+			cores = s.grants[i] - other*granted
 		default:
-			cores = math.Max(s.grants[i], level*w)
+			cores = max(s.grants[i], level*w)
 		}
 		if cores >= threads {
 			cores = threads
 		} else {
-			cores = math.Max(leastCores, math.Floor(cores*coresGrain)/coresGrain)
+			cores = max(leastCores, math.Floor(cores*coresGrain)/coresGrain)
 		}
-		if cores != p.cores {
+		if cores != p.cores || granted != p.granted {
 			if p.cores > 0 {
 				s.change(sv)
 				moved = true
 			}
-			p.cores = cores
+			p.cores, p.granted = cores, granted
 		}
 	}
 	return moved
@@ -287,20 +293,20 @@ func (s *System) claim(sv *service) {
 		want := 0.0
 		if p.group >= 0 {
 			g := &sv.groups[p.group]
+			want = g.ground
+			if c, end := sv.starting(p); s.now < end-1e-6 {
+				want += c
+			}
 			if !g.down {
 				most := s.threads(sv, p)
 				if g.limit > 0 {
-					most = math.Min(most, g.limit)
+					most = min(most, g.limit)
 				}
 				// A pod with a queue would use all the cores its threads and its limit allow.
-				want = g.ground
-				if demand := g.st.rate * g.st.cpu; !g.now.steady || demand > 0.98*math.Min(p.cores, most) {
+				if demand := g.st.rate * g.st.cpu; !g.now.steady || demand > 0.98*min(p.cores, most) {
 					want += most
 				} else {
-					want += math.Min(most, demand)
-				}
-				if c, end := sv.starting(p); s.now < end-1e-6 {
-					want += c
+					want += min(most, demand)
 				}
 			}
 		}

@@ -139,7 +139,7 @@ func (s *System) AddPod(p Pod) PodID {
 	}
 	sv := &s.services[p.Service]
 	s.change(sv)
-	s.pods[id] = pod{spec: p, used: true, zone: s.zoneIndex(p.Zone), started: s.seconds(p.StartedAt), group: -1,
+	s.pods[id] = pod{spec: p, used: true, zone: s.zoneIndex(p.Zone), started: s.seconds(p.StartedAt), group: -1, granted: 1,
 		synced: s.now, slot: math.MinInt64, noisy: stream(s.seed, "noise", p.Key)}
 	s.insertPod(sv, id)
 	s.join(id)

@@ -5,16 +5,19 @@ import "math"
 // A latency distribution is spread over a fixed lattice: point i takes the (a·i mod n)-th n-quantile of each of its
 // independent parts (a rank-1 lattice; Korobov 1959), so sums and products of parts need no convolution.
 const (
-	points      = 128
-	sigmaStep   = 0.05
-	sigmaSteps  = 64 // log-normal tables up to σ 3.2
-	sigmaLast   = sigmaSteps - 1
-	dimSize     = 0
-	dimSharing  = 1
-	dimExtra    = 2
-	dimRest     = 3
-	dimensions  = 4
-	quickStride = 4 // services with many groups take every fourth point
+	points     = 128
+	sigmaStep  = 0.05
+	sigmaSteps = 64 // log-normal tables up to σ 3.2
+	sigmaLast  = sigmaSteps - 1
+	dimSize    = 0
+	dimSharing = 1
+	dimExtra   = 2
+	dimRest    = 3
+	dimensions = 4
+	// Loads take every point; a service's own account, of which there are many more, every second; services with many
+	// groups every fourth of each group.
+	serviceStride = 2
+	manyStride    = 4
 )
 
 var latticeSteps = [dimensions]int{1, 47, 29, 75}
@@ -50,12 +53,10 @@ type unit struct {
 }
 
 func unitLogNormal(dim int, scv float64) unit {
-	sigma := math.Sqrt(math.Log1p(math.Max(0, scv))) / sigmaStep
+	sigma := math.Sqrt(math.Log1p(max(0, scv))) / sigmaStep
 	i := min(int(sigma), sigmaLast-1)
-	return unit{&lattice.logNormal[dim][i], &lattice.logNormal[dim][i+1], math.Min(1, sigma-float64(i))}
+	return unit{&lattice.logNormal[dim][i], &lattice.logNormal[dim][i+1], min(1, sigma-float64(i))}
 }
-
-func (u unit) at(i int) float64 { return u.a[i] + (u.b[i]-u.a[i])*u.f }
 
 // moments of a duration in seconds.
 type moments struct{ mean, variance float64 }
@@ -119,7 +120,7 @@ func longest(parts []moments) moments {
 	}
 	top := 0.0
 	for _, p := range parts {
-		top = math.Max(top, p.mean+12*math.Sqrt(p.variance))
+		top = max(top, p.mean+12*math.Sqrt(p.variance))
 	}
 	if top <= 0 {
 		return moments{}
@@ -141,5 +142,5 @@ func longest(parts []moments) moments {
 		second += (tail*t + (1-f)*next) * (next - t)
 		t, tail = next, 1-f
 	}
-	return moments{mean, math.Max(0, second-mean*mean)}
+	return moments{mean, max(0, second-mean*mean)}
 }

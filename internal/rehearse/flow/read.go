@@ -19,7 +19,7 @@ var noiseKeep = math.Exp(-1)
 func (s *System) CPUSeconds(id PodID, at time.Time) float64 {
 	s.solve()
 	p := &s.pods[id]
-	s.sync(p, &s.services[p.spec.Service], math.Max(s.now, s.seconds(at)))
+	s.sync(p, &s.services[p.spec.Service], max(s.now, s.seconds(at)))
 	return p.cpu
 }
 
@@ -40,7 +40,7 @@ func (s *System) Requests(id PodID, at time.Time) float64 {
 	s.solve()
 	p := &s.pods[id]
 	sv := &s.services[p.spec.Service]
-	return s.inside(sv, p, math.Max(s.now, s.seconds(at)))
+	return s.inside(sv, p, max(s.now, s.seconds(at)))
 }
 
 func (s *System) inside(sv *service, p *pod, t float64) float64 {
@@ -79,16 +79,16 @@ func (s *System) background(sv *service, p *pod, from, to float64) float64 {
 			}
 		}
 		if l := p.spec.CPULimitCores; l > 0 {
-			c = math.Min(c, l)
+			c = min(c, l)
 		}
 		return c * (to - from)
 	}
 	sum := sv.ground(p) * (to - from)
 	if c, end := sv.starting(p); end > from {
-		begin := math.Max(from, p.started)
-		sum += c * math.Max(0, math.Min(to, end)-begin)
+		begin := max(from, p.started)
+		sum += c * max(0, min(to, end)-begin)
 	}
-	return sum
+	return sum * p.granted
 }
 
 // sync brings a pod's counter up to t.
@@ -99,14 +99,14 @@ func (s *System) sync(p *pod, sv *service, t float64) {
 	used := s.background(sv, p, p.synced, t)
 	if p.group >= 0 && !sv.constant {
 		w := s.work(sv, &sv.groups[p.group], t)
-		used += math.Max(0, w-p.work)
+		used += max(0, w-p.work)
 		p.work = w
 	}
 	if sv.model.Noise > 0 && !sv.constant && used > 0 {
 		used *= s.noise(p, sv.model.Noise, p.synced, t)
 	}
 	if l := p.spec.CPULimitCores; l > 0 {
-		used = math.Min(used, l*(t-p.synced))
+		used = min(used, l*(t-p.synced))
 	}
 	p.cpu += used
 	p.synced = t
@@ -115,11 +115,11 @@ func (s *System) sync(p *pod, sv *service, t float64) {
 // noise is the mean factor between two instants: an AR(1) of slots, each drawn for itself, so that no draw depends on who
 // reads. On a node without room to spare it only lowers.
 func (s *System) noise(p *pod, sigma, from, to float64) float64 {
-	base := math.Max(0, math.Floor(p.started/noiseSlot))
+	base := max(0, math.Floor(p.started/noiseSlot))
 	first, last := int64(math.Floor(from/noiseSlot)), int64(math.Floor(to/noiseSlot))
 	sum := 0.0
 	for k := first; k <= last; k++ {
-		begin, end := math.Max(from, float64(k)*noiseSlot), math.Min(to, float64(k+1)*noiseSlot)
+		begin, end := max(from, float64(k)*noiseSlot), min(to, float64(k+1)*noiseSlot)
 		if end <= begin {
 			continue
 		}
@@ -133,11 +133,11 @@ func (s *System) noise(p *pod, sigma, from, to float64) float64 {
 			d := drawsAt(p.noisy, p.slot)
 			p.noise = noiseKeep*p.noise + math.Sqrt(1-noiseKeep*noiseKeep)*d.normal()
 		}
-		v := math.Max(-maxNoiseSigma, math.Min(maxNoiseSigma, p.noise)) * sigma
+		v := max(-maxNoiseSigma, min(maxNoiseSigma, p.noise)) * sigma
 		if p.spec.Node > 0 && s.nodes[p.spec.Node-1].tight {
-			v = math.Min(0, v)
+			v = min(0, v)
 		}
-		sum += math.Max(0, 1+v) * (end - begin)
+		sum += max(0, 1+v) * (end - begin)
 	}
 	return sum / (to - from)
 }
@@ -146,7 +146,7 @@ func (s *System) noise(p *pod, sigma, from, to float64) float64 {
 func (s *System) MemoryBytes(id PodID, at time.Time) float64 {
 	s.solve()
 	p := &s.pods[id]
-	return s.memory(p, math.Max(s.now, s.seconds(at)))
+	return s.memory(p, max(s.now, s.seconds(at)))
 }
 
 func (s *System) memory(p *pod, t float64) float64 {
@@ -168,13 +168,13 @@ func (s *System) memory(p *pod, t float64) float64 {
 	if m.PerRequestBytes > 0 {
 		x = s.inside(sv, p, t)
 		if m.KeepsPeak {
-			x = math.Max(x, p.peak)
+			x = max(x, p.peak)
 			if p.group >= 0 {
-				x = math.Max(x, sv.groups[p.group].peak)
+				x = max(x, sv.groups[p.group].peak)
 			}
 		}
 	}
-	return s.memoryBase(sv, p) + x*m.PerRequestBytes + m.LeakBytesPerSec*math.Max(0, t-p.started)
+	return s.memoryBase(sv, p) + x*m.PerRequestBytes + m.LeakBytesPerSec*max(0, t-p.started)
 }
 
 func (s *System) memoryBase(sv *service, p *pod) float64 {
@@ -227,7 +227,7 @@ func (s *System) crossing(sv *service, p *pod) float64 {
 	}
 	if sv.model.Memory.PerRequestBytes > 0 && p.group >= 0 && !sv.groups[p.group].now.steady {
 		// Inside a transient the number moves one way: find the crossing between now and its next solution.
-		lo, hi := s.now, math.Min(t, sv.moving)
+		lo, hi := s.now, min(t, sv.moving)
 		if hi > lo && s.memory(p, hi) > limit {
 			for hi-lo > 1e-3 {
 				if mid := (lo + hi) / 2; s.memory(p, mid) > limit {
@@ -236,7 +236,7 @@ func (s *System) crossing(sv *service, p *pod) float64 {
 					lo = mid
 				}
 			}
-			t = math.Min(t, hi)
+			t = min(t, hi)
 		}
 	}
 	return t

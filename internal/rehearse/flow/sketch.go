@@ -116,7 +116,29 @@ func (s *Sketch) Share(seconds float64) float64 {
 	}
 	if b >= s.low && b <= s.high {
 		lo := bucketLow(b)
-		sum += s.weights[b] * math.Min(1, (seconds-lo)/(bucketLow(b+1)-lo))
+		sum += s.weights[b] * min(1, (seconds-lo)/(bucketLow(b+1)-lo))
 	}
-	return math.Min(1, sum/s.total)
+	return min(1, sum/s.total)
+}
+
+// addAll counts each of several durations with the same weight.
+func (s *Sketch) addAll(seconds []float64, weight float64) {
+	low, high, sum := s.low, s.high, 0.0
+	if s.total == 0 {
+		low, high = sketchLastBucket, 0
+	}
+	for _, t := range seconds {
+		i := bucketOf(t)
+		s.weights[i] += weight
+		sum += t
+		if i < low {
+			low = i
+		}
+		if i > high {
+			high = i
+		}
+	}
+	s.low, s.high = low, high
+	s.total += weight * float64(len(seconds))
+	s.sum += sum * weight
 }

@@ -43,7 +43,7 @@ const (
 )
 
 // alone is the time of a mean request alone on the station.
-func (t *station) alone() float64 { return t.cpu / math.Min(1, t.cores) }
+func (t *station) alone() float64 { return t.cpu / min(1, t.cores) }
 
 // top is the most throughput.
 func (t *station) top(busy []float64) float64 {
@@ -78,11 +78,11 @@ func (t *station) fill(busy []float64) {
 	q := 0.0
 	for n := 1; n <= t.workers; n++ {
 		if float64(n) <= t.cores {
-			busy[n] = math.Min(cap, float64(n)/(alone+delay))
+			busy[n] = min(cap, float64(n)/(alone+delay))
 			continue
 		}
 		r := fast * (1 + q)
-		busy[n] = math.Min(cap, float64(n)/(r+alone-math.Min(alone, fast)+delay))
+		busy[n] = min(cap, float64(n)/(r+alone-min(alone, fast)+delay))
 		q = busy[n] * r
 	}
 }
@@ -95,8 +95,8 @@ func crew(rate float64, busy []float64, workers, places int) (number, queue, los
 		term *= rate / busy[n]
 		sum += term
 		weighted += float64(n) * term
-		if term > 1e200 {
-			sum, weighted, term = sum/1e200, weighted/1e200, term/1e200
+		if term > 1e100 {
+			sum, weighted, term = sum/1e100, weighted/1e100, term/1e100
 		}
 	}
 	rho := rate / busy[workers]
@@ -114,7 +114,7 @@ func crew(rate float64, busy []float64, workers, places int) (number, queue, los
 			loss = full
 		default:
 			p := math.Pow(rho, extra)
-			if math.IsInf(p, 1) || p > 1e280 {
+			if p > 1e60 {
 				return float64(places), extra, 1 - 1/rho, 1
 			}
 			tail = rho * (1 - p) / (1 - rho)
@@ -135,15 +135,24 @@ func (t *station) inside(y float64, busy []float64) (number, own, share float64,
 		rate := busy[t.workers] * (1 - idle)
 		n, q, _, w := crew(rate, busy, t.workers, -1)
 		q2 := q * (t.gapScv + t.holdScv(rate, n-q)) / 2
-		return n - q + q2, math.Max(0, n-q-rate*t.rest.mean), 1, Throttling{}, q2, w
+		return n - q + q2, max(0, n-q-rate*t.rest.mean), 1, Throttling{}, q2, w
 	}
 	cap := t.cap()
 	a := cap * (1 - idle)
 	n, p := sharing(a, t.cores, (t.cores-cap+cap*idle)/t.cores)
-	base := a / math.Min(1, t.cores)
-	n = base + math.Max(0, n-base)*t.turn
+	base := a / min(1, t.cores)
+	n = base + max(0, n-base)*t.turn
 	th = t.throttle(idle)
 	return n + a/t.cpu*th.Delay, n, p, th, 0, 0
+}
+
+// variability is the factor on the waiting of a finite queue. A queue that overflows is full however regular its arrivals.
+func (t *station) variability(served, busy, load float64) float64 {
+	f := (t.gapScv + t.holdScv(served, busy)) / 2
+	if f >= 1 {
+		return f
+	}
+	return f + (1-f)*min(1, max(0, (load-0.9)/0.1))
 }
 
 func (t *station) holdScv(rate, busy float64) float64 {
@@ -160,7 +169,7 @@ func (t *station) holdScv(rate, busy float64) float64 {
 func (t *station) at(h, x0, v0 float64, busy []float64) solution {
 	if t.workers > 0 {
 		t.fill(busy)
-		x0 = math.Max(0, x0)
+		x0 = max(0, x0)
 	}
 	top := t.top(busy)
 	out := solution{h: h, load: t.rate / top}
@@ -170,7 +179,7 @@ func (t *station) at(h, x0, v0 float64, busy []float64) solution {
 		slack := nearCount + nearRatio*target
 		near := math.Abs(x0-target) <= slack/10
 		if !near {
-			look := math.Max(h, stepSeconds)
+			look := max(h, stepSeconds)
 			_, x := t.step(look, x0, top, busy)
 			near = math.Abs(t.bound(x, x0, look)-target) <= slack
 		}
@@ -184,7 +193,7 @@ func (t *station) at(h, x0, v0 float64, busy []float64) solution {
 	if bounded < x-1e-9 && t.workers > 0 && bounded >= float64(t.places)-1e-9 {
 		// The queue is full: what arrives beyond the throughput is refused.
 		mu := top * ym / (1 + ym)
-		out.reject = math.Min(1, math.Max(loss, (x0+(t.rate-mu)*h-bounded)/math.Max(t.rate*h, 1e-9)))
+		out.reject = min(1, max(loss, (x0+(t.rate-mu)*h-bounded)/max(t.rate*h, 1e-9)))
 	} else if t.workers > 0 {
 		out.reject = 0
 	}
@@ -198,9 +207,13 @@ func (t *station) rest0(top float64, busy []float64) (number, y, loss float64) {
 	}
 	if t.workers > 0 {
 		n, q, loss, _ := crew(t.rate, busy, t.workers, t.places)
-		q *= (t.gapScv + t.holdScv(t.rate*(1-loss), n-q)) / 2
-		n = math.Min(float64(t.places), n)
-		served := math.Min(t.rate*(1-loss), top*(1-1e-9))
+		served := min(t.rate*(1-loss), top*(1-1e-9))
+		more := (t.variability(served, n-q, t.rate/top) - 1) * q
+		if more > 0 {
+			// Nobody waits longer than for a full queue.
+			more = max(0, min(more, float64(t.places)*served/top-n))
+		}
+		n += more
 		return t.bound(n, n, math.Inf(1)), served / (top - served), loss
 	}
 	if t.rate >= top*(1-1e-9) {
@@ -217,13 +230,13 @@ func (t *station) rest0(top float64, busy []float64) (number, y, loss float64) {
 // bound keeps the number inside below what queue and patience allow.
 func (t *station) bound(x, x0, h float64) float64 {
 	if t.workers > 0 {
-		x = math.Min(x, float64(t.places))
+		x = min(x, float64(t.places))
 	}
 	if t.patience > 0 {
-		left := math.Max(0, 1-h/t.patience)
-		x = math.Min(x, math.Max(t.rate*t.patience*(1-left)+x0*left, t.rate*math.Min(t.patience, h)))
+		left := max(0, 1-h/t.patience)
+		x = min(x, max(t.rate*t.patience*(1-left)+x0*left, t.rate*min(t.patience, h)))
 	}
-	return math.Max(0, x)
+	return max(0, x)
 }
 
 // step finds y with N(y) − x0 = h·(λ − top·y/(1+y)); the left side minus the right grows with y.
@@ -273,7 +286,7 @@ func (t *station) step(h, x0, top float64, busy []float64) (y, x float64) {
 		}
 	}
 	y = (lo + hi) / 2
-	return y, math.Max(0, x0+h*(t.rate-top*y/(1+y)))
+	return y, max(0, x0+h*(t.rate-top*y/(1+y)))
 }
 
 // finish fills in the times that go with a throughput.
@@ -281,27 +294,32 @@ func (t *station) finish(out solution, y, x, v0, top float64, busy []float64) so
 	number, own, share, th, queue, wait := t.inside(y, busy)
 	out.x = x
 	out.served = top * y / (1 + y)
-	out.cores = math.Min(out.served*t.cpu, t.cap())
+	out.cores = min(out.served*t.cpu, t.cap())
 	alone := t.alone()
-	out.share, out.periods = math.Max(share, 1e-9), th.Periods
+	out.share, out.periods = max(share, 1e-9), th.Periods
 	out.slowdown, out.spread = 1, 1
+	if t.workers > 0 {
+		// The queue holds what is inside beyond the busy workers, however long an endless one would be.
+		busyWorkers := min(number-queue, x)
+		queue, number = x-busyWorkers, x
+	}
 	if out.served > 1e-12 {
-		out.slowdown = math.Max(1, own/(out.served*alone))
+		out.slowdown = max(1, own/(out.served*alone))
 		out.extra = th.Delay + queue/out.served
 	} else {
 		out.extra = th.Delay
 	}
-	out.extraP = math.Min(1, math.Max(wait, throttledShare(th)))
+	out.extraP = min(1, max(wait, throttledShare(th)))
 	out.variance = x * (x + 1)
 	if out.steady && x < 0.95*float64(t.places) || out.steady && t.workers == 0 && t.patience <= 0 {
 		return out
 	}
 	// Far from equilibrium the number inside follows the fluid and hardly varies; x, not the stationary number, decides.
-	out.variance = math.Min(out.variance, v0+out.h*(t.rate+out.served)+x)
-	out.spread = math.Min(1, math.Sqrt(out.variance/(x*x+x+1e-12)))
+	out.variance = min(out.variance, v0+out.h*(t.rate+out.served)+x)
+	out.spread = min(1, math.Sqrt(out.variance/(x*x+x+1e-12)))
 	if number > x+1e-9 && number > 0 {
 		f := x / number
-		out.slowdown = math.Max(1, out.slowdown*f)
+		out.slowdown = max(1, out.slowdown*f)
 		out.extra *= f
 	}
 	return out
@@ -312,20 +330,20 @@ func throttledShare(t Throttling) float64 {
 	if t.Delay <= 0 {
 		return 0
 	}
-	return math.Min(1, math.Max(0.02, 1.5*t.Periods))
+	return min(1, max(0.02, 1.5*t.Periods))
 }
 
 // residence is the time of a route's request on the station: mean and variance. cpu is the route's mean CPU time.
 func (o *solution) residence(cpu, scv, cores float64) moments {
-	z := cpu / math.Min(1, cores)
+	z := cpu / min(1, cores)
 	wait := o.slowdown - 1
 	r2 := o.spread * o.spread
 	second := z * z * (1 + scv) * (1 + 2*wait + wait*wait*(1+r2*(2/o.share-1)))
 	m := moments{mean: z * o.slowdown}
-	m.variance = math.Max(0, second-m.mean*m.mean)
+	m.variance = max(0, second-m.mean*m.mean)
 	if o.extra > 0 {
 		m.mean += o.extra
-		m.variance += o.extra * o.extra * r2 * (2/math.Max(o.extraP, 1e-3) - 1)
+		m.variance += o.extra * o.extra * r2 * (2/max(o.extraP, 1e-3) - 1)
 	}
 	return m
 }

@@ -15,12 +15,11 @@ func (s *System) solve() {
 	if !s.unsolved {
 		return
 	}
-	s.unsolved = false
 	s.stats.Solutions++
 	for pass := 0; ; pass++ {
 		s.stats.Iterations++
 		moved := s.rates()
-		moved = math.Max(moved, s.times())
+		moved = max(moved, s.times())
 		again := s.shareNodes()
 		if !again && (!s.feedback || moved < closeEnough) {
 			break
@@ -34,6 +33,8 @@ func (s *System) solve() {
 			break
 		}
 	}
+	// Changes made on the way were taken up by the passes.
+	s.unsolved = false
 	s.watch()
 }
 
@@ -45,11 +46,11 @@ func (s *System) rates() float64 {
 		l := &s.loads[i]
 		rate := l.given
 		if l.spec.Users > 0 {
-			rate = l.spec.Users / math.Max(1e-3, l.spec.Think.Seconds()+l.time.mean)
+			rate = l.spec.Users / max(1e-3, l.spec.Think.Seconds()+l.time.mean)
 			if l.rate > 0 {
 				rate = l.rate + damping*(rate-l.rate)
 			}
-			moved = math.Max(moved, change(l.rate, rate))
+			moved = max(moved, change(l.rate, rate))
 		}
 		if change(l.rate, rate) > sameRate {
 			for _, k := range l.edges {
@@ -82,7 +83,7 @@ func (s *System) rates() float64 {
 }
 
 func change(old, new float64) float64 {
-	return math.Abs(new-old) / math.Max(1e-9, math.Max(math.Abs(old), math.Abs(new)))
+	return math.Abs(new-old) / max(1e-9, max(math.Abs(old), math.Abs(new)))
 }
 
 // setRate of an edge; the callee's counts up to now belong to the rate before.
@@ -142,7 +143,7 @@ func (s *System) arrive(sv *service) {
 		second += w * sv.routes[r].cpu * sv.routes[r].cpu * (1 + sv.routes[r].scv)
 	}
 	if sv.cpu > 0 {
-		sv.scv = math.Max(0, second/(sv.cpu*sv.cpu)-1)
+		sv.scv = max(0, second/(sv.cpu*sv.cpu)-1)
 	} else {
 		sv.scv = 0
 	}
@@ -190,7 +191,7 @@ func (s *System) times() float64 {
 			for k := rt.first; k < rt.last; k++ {
 				e := &s.edges[k]
 				if e.seen != s.services[e.to].version || sv.timing {
-					moved = math.Max(moved, s.look(e))
+					moved = max(moved, s.look(e))
 					calls = true
 				}
 			}
@@ -212,14 +213,14 @@ func (s *System) times() float64 {
 		for _, k := range l.edges {
 			e := &s.edges[k]
 			if e.seen != s.services[e.to].version {
-				moved = math.Max(moved, s.look(e))
+				moved = max(moved, s.look(e))
 				seen = true
 			}
 		}
 		if seen {
 			s.loadTimes(l)
 			if l.spec.Users > 0 {
-				moved = math.Max(moved, change(l.rate, l.spec.Users/math.Max(1e-3, l.spec.Think.Seconds()+l.time.mean)))
+				moved = max(moved, change(l.rate, l.spec.Users/max(1e-3, l.spec.Think.Seconds()+l.time.mean)))
 			}
 		}
 	}
@@ -245,7 +246,7 @@ func (s *System) stations(sv *service) {
 				n += sv.groups[i].n
 			}
 		}
-		turn = (1 + 1/math.Max(1, float64(n))) / 2
+		turn = (1 + 1/max(1, float64(n))) / 2
 	}
 	for i := range sv.groups {
 		g := &sv.groups[i]
@@ -253,7 +254,7 @@ func (s *System) stations(sv *service) {
 		g.now = g.st.at(stepSeconds, g.x0, g.v0, s.workers(&g.st))
 		if g.now.steady {
 			g.x0, g.v0 = g.now.x, g.now.variance
-			g.peak = math.Max(g.peak, g.x0)
+			g.peak = max(g.peak, g.x0)
 		} else {
 			moving = true
 		}
@@ -278,7 +279,7 @@ func (s *System) workers(st *station) []float64 {
 
 func (s *System) station(sv *service, g *group, turn float64) {
 	st := &g.st
-	*st = station{rate: sv.rate * g.share, cpu: math.Max(leastCPU, sv.cpu*g.factor), scv: sv.scv, cores: g.cores,
+	*st = station{rate: sv.rate * g.share, cpu: max(leastCPU, sv.cpu*g.factor), scv: sv.scv, cores: g.cores,
 		limit: g.limit, turn: turn, gapScv: sv.gapScv, patience: sv.patience}
 	if sv.model.Concurrency > 0 {
 		st.workers = sv.model.Concurrency
@@ -300,7 +301,7 @@ func (s *System) rest(sv *service, g *group) moments {
 		m.mean += w * t.mean
 		second += w * (t.variance + t.mean*t.mean)
 	}
-	m.variance = math.Max(0, second-m.mean*m.mean)
+	m.variance = max(0, second-m.mean*m.mean)
 	return m
 }
 

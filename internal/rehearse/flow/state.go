@@ -150,7 +150,8 @@ type pod struct {
 	x        float64 // requests inside, valid when not grouped
 	spread   float64
 	share    float64
-	cores    float64 // m
+	cores    float64 // of its node that requests can use at once
+	granted  float64 // share of its own background work that a full node lets it do
 	want     float64
 	peak     float64 // most requests inside since the start
 	cpu      float64 // core seconds up to synced
@@ -249,8 +250,8 @@ func (sv *service) setModel(m Model) {
 	for i, r := range m.Routes {
 		own := logNormalOf(r.LatencyP50.Seconds(), r.LatencyP99.Seconds())
 		cpu := r.CPU.Seconds()
-		own.mean = math.Max(0, own.mean-cpu)
-		own.variance = math.Max(0, own.variance-cpu*cpu*r.CPUScv)
+		own.mean = max(0, own.mean-cpu)
+		own.variance = max(0, own.variance-cpu*cpu*r.CPUScv)
 		sv.routes[i] = route{name: r.Name, cpu: cpu, scv: r.CPUScv, own: own, errors: r.Errors}
 		if i < len(old) {
 			sv.routes[i].rate = old[i].rate
@@ -299,8 +300,8 @@ func (s *System) connect() {
 		copy(l.cells, cells)
 		for k, m := range mix {
 			l.edges = append(l.edges, len(s.edges))
-			if l.cells[k].sketch == nil {
-				l.cells[k].sketch = new(Sketch)
+			if l.cells[k].latency.sketch == nil {
+				l.cells[k].latency.sketch = new(Sketch)
 			}
 			l.cells[k].draws = stream(s.seed, "load "+l.spec.Name, s.services[l.spec.Service].routes[m.Route].name)
 			add(edge{load: i, from: -1, to: l.spec.Service, toRoute: m.Route, weight: m.Weight / sum, call: Call{Count: 1}})

@@ -24,7 +24,7 @@ func (s Station) Slowdown(load float64) float64 {
 		return 1
 	}
 	n, _ := s.Mean(load)
-	return n / load * math.Min(1, s.Cores)
+	return n / load * min(1, s.Cores)
 }
 
 // sharing is Station.Mean with the idle share (1−ρ) given apart: near saturation the difference would lose all digits.

@@ -29,7 +29,7 @@ func Throttle(limitCores, cpuSeconds, scv, idle float64) Throttling {
 	last := len(throttleLoads) - 1
 	scale, r := 1.0, rho
 	if rho > throttleLoads[last] {
-		scale, r = (1-throttleLoads[last])/math.Max(idle, 1e-12), throttleLoads[last]
+		scale, r = (1-throttleLoads[last])/max(idle, 1e-12), throttleLoads[last]
 	}
 	ri, rf := locate(throttleLoads[:], r, identity)
 	var out [3]float64
@@ -66,12 +66,12 @@ func Throttle(limitCores, cpuSeconds, scv, idle float64) Throttling {
 	// exponential one), and then waits for the rest of the period.
 	alone := 0.0
 	if limitCores < 1 {
-		alone = (1 - limitCores) / math.Expm1(math.Min(q, 700)) * throttlePeriodSeconds
+		alone = (1 - limitCores) / math.Expm1(min(q, 700)) * throttlePeriodSeconds
 	}
 	return Throttling{
-		Delay:   math.Max(0, out[0])*scale*throttlePeriodSeconds + alone,
-		P95:     math.Max(0, out[1])*scale*throttlePeriodSeconds + 3*alone,
-		Periods: math.Min(1, math.Max(0, periods)),
+		Delay:   max(0, out[0])*scale*throttlePeriodSeconds + alone,
+		P95:     max(0, out[1])*scale*throttlePeriodSeconds + 3*alone,
+		Periods: min(1, max(0, periods)),
 	}
 }
 
@@ -84,7 +84,7 @@ func locate(axis []float64, x float64, f func(float64) float64) (int, float64) {
 		hi := f(axis[i+1])
 		if x <= hi || i == n-2 {
 			lo := f(axis[i])
-			return i, math.Min(1, math.Max(0, (x-lo)/(hi-lo)))
+			return i, min(1, max(0, (x-lo)/(hi-lo)))
 		}
 	}
 	return 0, 0

@@ -145,7 +145,7 @@ func (s *System) sampleLoad(l *load, w *LoadWindow) {
 		w.Routes[k] = c.counts.renew()
 		w.Counts.add(w.Routes[k])
 		w.routes[k].Reset()
-		w.routes[k], c.sketch = c.sketch, w.routes[k]
+		w.routes[k] = c.latency.swap(w.routes[k])
 		w.Latency.Merge(w.routes[k])
 	}
 }
@@ -161,7 +161,7 @@ func (s *System) sampleService(sv *service, w *ServiceWindow) {
 		o.Counts = c.counts.renew()
 		w.Counts.add(o.Counts)
 		o.Latency.Reset()
-		o.Latency, c.sketch = c.sketch, o.Latency
+		o.Latency = c.latency.swap(o.Latency)
 		latency.Merge(o.Latency)
 	}
 	if sv.constant {
@@ -181,8 +181,8 @@ func (s *System) sampleService(sv *service, w *ServiceWindow) {
 			w.ServingPods += g.n
 			w.CoresUsable += n * g.st.cap()
 			demand += n * g.st.rate * g.st.cpu
-			w.ShareLow = math.Min(w.ShareLow, g.share)
-			w.ShareHigh = math.Max(w.ShareHigh, g.share)
+			w.ShareLow = min(w.ShareLow, g.share)
+			w.ShareHigh = max(w.ShareHigh, g.share)
 		}
 	}
 	if w.CoresUsable > 0 {
