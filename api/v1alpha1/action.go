@@ -174,13 +174,15 @@ func (w Workload) Split() (kind, namespace, name string, ok bool) {
 // ScaleAction sets the replicas of a workload through its scale subresource.
 type ScaleAction struct {
 	Workload Workload `json:"workload"`
-	Replicas int32    `json:"replicas"`
+	// Replicas wanted.
+	Replicas int32 `json:"replicas"`
 }
 
 // SetImageAction changes the image of a container, which starts a rollout.
 type SetImageAction struct {
 	Workload Workload `json:"workload"`
-	Image    string   `json:"image"`
+	// Image wanted.
+	Image string `json:"image"`
 	// Container by name; needed when the pod has several whose image name differs from Image's.
 	Container string `json:"container,omitempty"`
 }
@@ -229,6 +231,7 @@ func (a *UndoAction) UnmarshalJSON(data []byte) error {
 
 // PodTarget selects pods, by workload or by label.
 type PodTarget struct {
+	// Workload whose pods are meant.
 	Workload Workload `json:"workload,omitempty"`
 	// Selector over labels, as kubectl -l takes it.
 	Selector string `json:"selector,omitempty"`
@@ -236,6 +239,7 @@ type PodTarget struct {
 	Namespace string `json:"namespace,omitempty"`
 	// Count of the pods selected (default 1 when Share is not given), drawn by seed.
 	Count *int32 `json:"count,omitempty"`
+	// Share of the pods selected.
 	Share *Share `json:"share,omitempty"`
 }
 
@@ -257,12 +261,15 @@ type KillPodsAction struct {
 
 // NodeTarget selects nodes by name, by pool or by label.
 type NodeTarget struct {
+	// Node by name.
 	Node string `json:"node,omitempty"`
+	// Pool whose nodes are meant.
 	Pool string `json:"pool,omitempty"`
 	// Selector over labels.
 	Selector string `json:"selector,omitempty"`
 	// Count of the nodes selected (default: 1 of a pool for nodeCrash, all otherwise), drawn by seed.
 	Count *int32 `json:"count,omitempty"`
+	// Share of the nodes selected.
 	Share *Share `json:"share,omitempty"`
 }
 
@@ -286,7 +293,8 @@ type NodeCrashAction struct {
 // NodeNotReadyAction makes nodes report Ready False while their pods keep running.
 type NodeNotReadyAction struct {
 	NodeTarget `json:",inline"`
-	Message    string `json:"message,omitempty"`
+	// Message of the condition.
+	Message string `json:"message,omitempty"`
 	// Gap between one node and the next; default 0.
 	Gap Duration `json:"gap,omitzero"`
 }
@@ -338,8 +346,11 @@ type SpotReclaimAction struct {
 
 // NoCapacityAction makes launches fail for want of instances: of a pool, or of a type in a zone.
 type NoCapacityAction struct {
+	// Pool whose launches fail.
 	Pool string `json:"pool,omitempty"`
+	// Type of instance whose launches fail.
 	Type string `json:"type,omitempty"`
+	// Zone in which launches fail.
 	Zone string `json:"zone,omitempty"`
 }
 
@@ -352,6 +363,7 @@ const (
 
 // RegistryAction breaks image pulls; images already on a node start.
 type RegistryAction struct {
+	// State of the registry: down (pulls fail), slow, or limited (pulls are refused above the limits).
 	State string `json:"state" enum:"down,slow,limited"`
 	// Factor on the time of a pull when slow; default 10.
 	Factor *float64 `json:"factor,omitempty"`
@@ -376,15 +388,19 @@ func (a *RegistryAction) UnmarshalJSON(data []byte) error {
 
 // QuotaAction replaces limits of a ResourceQuota; limits not named stay.
 type QuotaAction struct {
-	Namespace string                       `json:"namespace"`
-	Name      string                       `json:"name"`
-	Hard      map[string]resource.Quantity `json:"hard"`
+	// Namespace of the quota.
+	Namespace string `json:"namespace"`
+	// Name of the quota.
+	Name string `json:"name"`
+	// Hard limits, such as pods: 10.
+	Hard map[string]resource.Quantity `json:"hard"`
 }
 
 // LoadFactorAction multiplies loads from now on.
 type LoadFactorAction struct {
 	// Load by name; default all.
-	Load   string  `json:"load,omitempty"`
+	Load string `json:"load,omitempty"`
+	// Factor on the rate; 1 is as written.
 	Factor float64 `json:"factor"`
 }
 

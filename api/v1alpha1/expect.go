@@ -44,7 +44,9 @@ type SLOExpectation struct {
 	Availability *Share `json:"availability,omitempty"`
 	// Upper limits of latency, in every window but Allow of them.
 	P50 *Duration `json:"p50,omitempty"`
+	// P95 at most.
 	P95 *Duration `json:"p95,omitempty"`
+	// P99 at most.
 	P99 *Duration `json:"p99,omitempty"`
 	// Over which time availability is counted: run (default), or a sliding duration.
 	Over string `json:"over,omitempty"`
@@ -64,8 +66,10 @@ type Burn struct {
 
 // BurnLimit is a limit, alone or with the time it is taken over.
 type BurnLimit struct {
-	Limit float64  `json:"limit"`
-	Over  Duration `json:"over,omitzero"`
+	// Limit of the burn rate.
+	Limit float64 `json:"limit"`
+	// Over this time.
+	Over Duration `json:"over,omitzero"`
 }
 
 // UnmarshalText reads the limit alone.
@@ -90,15 +94,19 @@ func (b *BurnLimit) UnmarshalJSON(data []byte) error {
 // ReplicasExpectation bounds the ready replicas of a workload.
 type ReplicasExpectation struct {
 	Workload Workload `json:"workload"`
-	Min      *int32   `json:"min,omitempty"`
-	Max      *int32   `json:"max,omitempty"`
+	// Min ready replicas at any time.
+	Min *int32 `json:"min,omitempty"`
+	// Max ready replicas at any time.
+	Max *int32 `json:"max,omitempty"`
 	// Reversals bounds changes of direction, for example 2/h: more is flapping.
 	Reversals *Rate `json:"reversals,omitempty"`
 }
 
 // PendingExpectation bounds the time from creation to scheduled, pods never placed included.
 type PendingExpectation struct {
+	// P95 at most.
 	P95 *Duration `json:"p95,omitempty"`
+	// Max at most.
 	Max *Duration `json:"max,omitempty"`
 	// AtEnd bounds the pods pending at the end; default 0.
 	AtEnd *int32 `json:"atEnd,omitempty"`
@@ -106,8 +114,11 @@ type PendingExpectation struct {
 
 // CostExpectation bounds money, in the currency of the prices.
 type CostExpectation struct {
-	Max        *float64 `json:"max,omitempty"`
-	IdleShare  *Share   `json:"idleShare,omitempty"`
+	// Max of the whole run.
+	Max *float64 `json:"max,omitempty"`
+	// IdleShare is the share of the cost that nobody requested, at most.
+	IdleShare *Share `json:"idleShare,omitempty"`
+	// PerRequest at most.
 	PerRequest *float64 `json:"perRequest,omitempty"`
 	// Of limits it to one workload; default the cluster.
 	Of Workload `json:"of,omitempty"`
@@ -129,7 +140,8 @@ type DisruptionExpectation struct {
 // over the ten minutes before.
 type RecoveryExpectation struct {
 	// After the step of this name.
-	After  string   `json:"after"`
+	After string `json:"after"`
+	// Within this time.
 	Within Duration `json:"within"`
 	// To this share; default 99%.
 	To *Share `json:"to,omitempty"`

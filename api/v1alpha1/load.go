@@ -13,6 +13,7 @@ type Load struct {
 	// To is the target: NAMESPACE/SERVICE, NAMESPACE/DEPLOYMENT, or KIND/NAMESPACE/NAME with Service or Deployment.
 	To string `json:"to"`
 
+	// Rate that never changes.
 	Rate   *Rate       `json:"rate,omitempty"`
 	Daily  *DailyLoad  `json:"daily,omitempty"`
 	Stages []Stage     `json:"stages,omitempty"`
@@ -45,7 +46,9 @@ type Load struct {
 
 // DailyLoad repeats each day. By default a cosine: low + (high−low)·(1+cos(2π(t−peakAt)/24h))/2.
 type DailyLoad struct {
-	Low  Rate `json:"low,omitempty"`
+	// Low is the least rate of the day.
+	Low Rate `json:"low,omitempty"`
+	// High is the greatest rate of the day.
 	High Rate `json:"high,omitempty"`
 	// PeakAt is the time of day of the cosine's peak; default 20:00.
 	PeakAt string `json:"peakAt,omitempty"`
@@ -92,18 +95,23 @@ func (s DailyShape) MarshalJSON() ([]byte, error) {
 
 // Stage changes the rate in a straight line to To over For, starting from the end of the stage before (first: 0).
 type Stage struct {
+	// For how long the rate moves.
 	For Duration `json:"for"`
-	To  Rate     `json:"to"`
+	// To is the rate at the end of the stage.
+	To Rate `json:"to"`
 }
 
 // RateStep holds a rate from an instant on.
 type RateStep struct {
-	At   string `json:"at"`
-	Rate Rate   `json:"rate"`
+	// At is the instant the rate begins.
+	At string `json:"at"`
+	// Rate from then on.
+	Rate Rate `json:"rate"`
 }
 
 // CSVLoad is a recorded curve, joined by straight lines. The first row must be a header.
 type CSVLoad struct {
+	// File relative to the scenario.
 	File string `json:"file"`
 	// Time is the column of RFC 3339 times, unix seconds, or seconds from the first row; default "time".
 	Time string `json:"time,omitempty"`
@@ -133,6 +141,7 @@ type CSVSeries struct {
 
 // UserLoad is a closed loop: each user waits for the answer and then thinks.
 type UserLoad struct {
+	// Count of users.
 	Count int32 `json:"count"`
 	// Think time between an answer and the next request; default 1s..10s.
 	Think *DurationRange `json:"think,omitempty"`
@@ -151,10 +160,14 @@ type WeekFactor struct {
 
 // Spike raises the load for a while, by a factor or by a rate added.
 type Spike struct {
-	At     string   `json:"at"`
-	For    Duration `json:"for"`
+	// At is when it begins to rise.
+	At string `json:"at"`
+	// For how long it is full.
+	For Duration `json:"for"`
+	// Factor on the rate, at the full.
 	Factor *float64 `json:"factor,omitempty"`
-	Add    *Rate    `json:"add,omitempty"`
+	// Add requests a second, at the full.
+	Add *Rate `json:"add,omitempty"`
 	// Ramp up before the full spike and down after it; default 0.
 	Ramp Duration `json:"ramp,omitzero"`
 	// Every repeats the spike.
@@ -165,6 +178,7 @@ type Spike struct {
 
 // LoadNoise is the standard deviation of the logarithm of the rate, changing with the time constant Tau.
 type LoadNoise struct {
+	// Sigma is the standard deviation of the logarithm.
 	Sigma Share `json:"sigma"`
 	// Tau is the time constant; default 60s.
 	Tau Duration `json:"tau,omitzero"`

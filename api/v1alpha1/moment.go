@@ -10,6 +10,8 @@ import (
 
 // Moment is an instant of a run as people write it: "09:00" (on the first day), "day 3 09:00", "+2h" (from the start)
 // or RFC 3339.
+//
+// +kubebuilder:object:generate=false
 type Moment struct {
 	day, hour, minute, second int
 	offset                    time.Duration

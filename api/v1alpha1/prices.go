@@ -8,7 +8,8 @@ import (
 // Prices of everything a run uses, an hour unless said otherwise. What is not given comes from the embedded catalog.
 type Prices struct {
 	// File with the fields below (YAML), or with OpenCost's columns (CSV).
-	File     string `json:"file,omitempty"`
+	File string `json:"file,omitempty"`
+	// Currency of all prices; default USD.
 	Currency string `json:"currency,omitempty"`
 	// Types by instance type.
 	Types map[string]TypePrice `json:"types,omitempty"`
@@ -48,8 +49,10 @@ func (p *Prices) UnmarshalJSON(data []byte) error {
 
 // TypePrice of an instance type an hour.
 type TypePrice struct {
-	OnDemand float64  `json:"onDemand"`
-	Spot     *float64 `json:"spot,omitempty"`
+	// OnDemand price an hour.
+	OnDemand float64 `json:"onDemand"`
+	// Spot price an hour.
+	Spot *float64 `json:"spot,omitempty"`
 }
 
 // ResourcePrices an hour.

@@ -122,10 +122,13 @@ type Cluster struct {
 
 // Pool is a set of equal nodes.
 type Pool struct {
+	// Name begins the names of the nodes.
 	Name string `json:"name"`
 	// Type of instance, looked up in the catalog; or CPU and Memory.
-	Type   string             `json:"type,omitempty"`
-	CPU    *resource.Quantity `json:"cpu,omitempty"`
+	Type string `json:"type,omitempty"`
+	// CPU of each node, when no type is given.
+	CPU *resource.Quantity `json:"cpu,omitempty"`
+	// Memory of each node, when no type is given.
 	Memory *resource.Quantity `json:"memory,omitempty"`
 	// Price an hour; default the catalog's or that of the resources.
 	Price *float64 `json:"price,omitempty"`
@@ -133,15 +136,21 @@ type Pool struct {
 	Zones []string `json:"zones,omitempty"`
 	// CapacityType onDemand (default) or spot.
 	CapacityType string `json:"capacityType,omitempty" enum:"onDemand,spot"`
-	Min          int32  `json:"min,omitempty"`
-	Max          *int32 `json:"max,omitempty"`
+	// Min is the least size.
+	Min int32 `json:"min,omitempty"`
+	// Max is the greatest size.
+	Max *int32 `json:"max,omitempty"`
 	// Size at the start; default Min, at least 1. Without a scaler the pool holds it: a lost instance is launched again.
-	Size   *int32            `json:"size,omitempty"`
-	Scaler string            `json:"scaler,omitempty" enum:"none"`
+	Size *int32 `json:"size,omitempty"`
+	// Scaler that resizes the pool; none holds its size.
+	Scaler string `json:"scaler,omitempty" enum:"none"`
+	// Labels of the nodes.
 	Labels map[string]string `json:"labels,omitempty"`
-	Taints []Taint           `json:"taints,omitempty"`
+	// Taints of the nodes.
+	Taints []Taint `json:"taints,omitempty"`
 	// MaxPods of a node; default by type, else 110.
-	MaxPods  *int32                       `json:"maxPods,omitempty"`
+	MaxPods *int32 `json:"maxPods,omitempty"`
+	// Extended resources of each node, such as nvidia.com/gpu: 1.
 	Extended map[string]resource.Quantity `json:"extended,omitempty"`
 	// Join is launch request to Ready; default p50 25s, p99 90s.
 	Join *Quantiles `json:"join,omitempty"`
@@ -185,6 +194,7 @@ func (m *Manifest) UnmarshalJSON(data []byte) error {
 
 // ImageModel is what pulling an image takes.
 type ImageModel struct {
+	// Size to pull; the time follows from the bandwidth of node and registry.
 	Size *resource.Quantity `json:"size,omitempty"`
 	// Pull of the first time on a node, when Size is not given.
 	Pull *Quantiles `json:"pull,omitempty"`
@@ -201,7 +211,8 @@ type RegistryLimits struct {
 // Controllers are switched and tuned here.
 type Controllers struct {
 	// Fairway capabilities: a name switches on, -NAME off.
-	Fairway    []string             `json:"fairway,omitempty"`
+	Fairway []string `json:"fairway,omitempty"`
+	// Kubernetes tunes the upstream controllers.
 	Kubernetes KubernetesController `json:"kubernetes,omitempty"`
 }
 
@@ -212,8 +223,9 @@ type KubernetesController struct {
 	// MetricsResolution of the resource metrics API; default 15s; 60s imitates a slow metrics-server.
 	MetricsResolution Duration `json:"metricsResolution,omitzero"`
 	// SchedulerConfig is a KubeSchedulerConfiguration file.
-	SchedulerConfig string          `json:"schedulerConfig,omitempty"`
-	FeatureGates    map[string]bool `json:"featureGates,omitempty"`
+	SchedulerConfig string `json:"schedulerConfig,omitempty"`
+	// FeatureGates of the control plane.
+	FeatureGates map[string]bool `json:"featureGates,omitempty"`
 }
 
 // Network between pods: one-way means by pair of places. The defaults are assumptions.
@@ -239,7 +251,9 @@ type ReportOptions struct {
 	// Series kept in the report, the most telling first; default 400.
 	Series *int32 `json:"series,omitempty"`
 	// Hide timeline entries of these kinds.
-	Hide     []string `json:"hide,omitempty"`
-	Currency string   `json:"currency,omitempty"`
-	Title    string   `json:"title,omitempty"`
+	Hide []string `json:"hide,omitempty"`
+	// Currency of the prices; default that of the price file, else USD.
+	Currency string `json:"currency,omitempty"`
+	// Title of the report; default the name of the scenario.
+	Title string `json:"title,omitempty"`
 }

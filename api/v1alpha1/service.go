@@ -148,8 +148,11 @@ type Crash struct {
 // MemoryModel is the working set of one pod: base + requests inside·perRequest + connections·perConnection +
 // leak·age + cache.
 type MemoryModel struct {
-	Base          *resource.Quantity `json:"base,omitempty"`
-	PerRequest    *resource.Quantity `json:"perRequest,omitempty"`
+	// Base of a pod without requests.
+	Base *resource.Quantity `json:"base,omitempty"`
+	// PerRequest inside the pod.
+	PerRequest *resource.Quantity `json:"perRequest,omitempty"`
+	// PerConnection open to the pod.
 	PerConnection *resource.Quantity `json:"perConnection,omitempty"`
 	// Leak that only a restart gives back, for example 20Mi/h.
 	Leak *QuantityRate `json:"leak,omitempty"`
@@ -159,8 +162,10 @@ type MemoryModel struct {
 
 // CacheMemory grows as max·(1−e^(−age/fill)).
 type CacheMemory struct {
-	Max  resource.Quantity `json:"max"`
-	Fill Duration          `json:"fill"`
+	// Max size of the cache.
+	Max resource.Quantity `json:"max"`
+	// Fill is the time constant of filling.
+	Fill Duration `json:"fill"`
 }
 
 // UnmarshalText reads a plain size: the base.
@@ -184,7 +189,9 @@ func (m *MemoryModel) UnmarshalJSON(data []byte) error {
 
 // Warmup makes a request of a pod of some age cost 1+(factor−1)·2^(−age/halfLife) times its CPU time.
 type Warmup struct {
-	Factor   *float64  `json:"factor,omitempty"`
+	// Factor on the CPU time of the first request.
+	Factor *float64 `json:"factor,omitempty"`
+	// HalfLife of what exceeds 1.
 	HalfLife *Duration `json:"halfLife,omitempty"`
 	// StartCPU is used from process start until ready, whether or not requests come.
 	StartCPU *StartCPU `json:"startCpu,omitempty"`
@@ -192,8 +199,10 @@ type Warmup struct {
 
 // StartCPU is CPU used while starting.
 type StartCPU struct {
+	// Cores in use.
 	Cores resource.Quantity `json:"cores"`
-	For   Duration          `json:"for"`
+	// For this long, or until ready.
+	For Duration `json:"for"`
 }
 
 // BalanceKind is how the callers of a service choose one of its pods.
@@ -234,6 +243,8 @@ func (b *Balance) UnmarshalJSON(data []byte) error {
 
 // Idle is what one pod uses without requests.
 type Idle struct {
-	CPU    *resource.Quantity `json:"cpu,omitempty"`
+	// CPU of a pod without requests.
+	CPU *resource.Quantity `json:"cpu,omitempty"`
+	// Memory of a pod without requests; default the base of memory.
 	Memory *resource.Quantity `json:"memory,omitempty"`
 }

@@ -5,3 +5,5 @@
 // allowed and the nearest spelling. Check holds a scenario against the objects it is played on. Due is the pure engine
 // that turns steps and what is observed into actions to take now and the next instant to look again.
 package scenario
+
+//go:generate go run ./refgen ../../../docs/scenario.md

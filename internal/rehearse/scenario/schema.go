@@ -132,7 +132,7 @@ func (b *schemaBuilder) object(t reflect.Type) map[string]any {
 	return object
 }
 
-// Describe is the comment of a field, by its name in a scenario, without markers for generators.
+// Describe is the comment of a field, by its name in a scenario, or else that of its type.
 func Describe(t reflect.Type, name string) string {
 	f, ok := shapeOf(t).byName[name]
 	if !ok {
@@ -142,7 +142,13 @@ func Describe(t reflect.Type, name string) string {
 	for _, i := range f.index[:len(f.index)-1] { // the field may belong to an embedded struct
 		owner = owner.Field(i).Type
 	}
-	return comments()[owner.Name()+"."+owner.Field(f.index[len(f.index)-1]).Name]
+	if own := comments()[owner.Name()+"."+owner.Field(f.index[len(f.index)-1]).Name]; own != "" {
+		return own
+	}
+	if inner, _ := structOf(f.typ); inner != nil {
+		return comments()[inner.Name()]
+	}
+	return ""
 }
 
 // comments reads the comments of the API's types once: Type → text, Type.Field → text.
