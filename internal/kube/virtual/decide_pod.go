@@ -355,9 +355,6 @@ func (d *decider) begin(c *Container, t time.Time) {
 		d.event(t, c, true, events.FailedToCreateContainer, "Error: "+why)
 		return
 	}
-	if c.Wait != reasonCrashLoop {
-		c.Wait, c.WaitMessage = "", ""
-	}
 	c.Run, c.Due = RunStarting, t.Add(d.in.Timing.Container)
 }
 
@@ -382,10 +379,7 @@ func (d *decider) image(c *Container, spec *v1.Container, t time.Time) bool {
 		c.PullBackoff, c.PullRetry = 0, time.Time{}
 		return true
 	case img.Pulling:
-		c.Run = RunPulling
-		if c.Wait != reasonCrashLoop {
-			c.Wait, c.WaitMessage = "", ""
-		}
+		c.Run = RunPulling // what it waited for before shows until it runs, as a kubelet's last error does
 		return false
 	}
 	c.Run, c.Wait, c.WaitMessage, c.Due = RunWaiting, img.Reason, img.Message, t.Add(startRetry)
