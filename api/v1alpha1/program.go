@@ -32,6 +32,39 @@ type ProgramList struct {
 	Items           []Program `json:"items"`
 }
 
+// matchesNothing is a glob no image reference matches.
+const matchesNothing = ""
+
+// UnmarshalJSON reads a list, each Program on its own: a value that the schema lets through but no form allows, such as
+// a share of "many", spoils that Program alone (Problem) and does not hide every good one from a watcher.
+func (l *ProgramList) UnmarshalJSON(data []byte) error {
+	var list struct {
+		metav1.TypeMeta `json:",inline"`
+		metav1.ListMeta `json:"metadata"`
+		Items           []json.RawMessage `json:"items"`
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
+		return err
+	}
+	*l = ProgramList{TypeMeta: list.TypeMeta, ListMeta: list.ListMeta, Items: make([]Program, len(list.Items))}
+	for i, item := range list.Items {
+		failure := json.Unmarshal(item, &l.Items[i])
+		if failure == nil {
+			continue
+		}
+		var bare struct {
+			metav1.TypeMeta   `json:",inline"`
+			metav1.ObjectMeta `json:"metadata"`
+		}
+		if err := json.Unmarshal(item, &bare); err != nil {
+			return err
+		}
+		l.Items[i] = Program{TypeMeta: bare.TypeMeta, ObjectMeta: bare.ObjectMeta,
+			Spec: ProgramSpec{Match: ProgramMatch{Images: []string{matchesNothing}}, Problem: failure.Error()}}
+	}
+	return nil
+}
+
 // ProgramSpec is the behaviour and whom it is for.
 type ProgramSpec struct {
 	// Match selects containers; all keys given must match. An empty match selects every container.
@@ -67,6 +100,9 @@ type ProgramSpec struct {
 	Image *ProgramImage `json:"image,omitempty"`
 	// AllowAnnotation lets a pod choose this Program by the annotation fairway.dev/sim-program. Default false.
 	AllowAnnotation bool `json:"allowAnnotation,omitempty"`
+
+	// Problem says why the spec could not be read; set by reading a list. Such a Program matches nothing.
+	Problem string `json:"-"`
 }
 
 // ProgramMatch selects containers. Globs know * and ?, and match the whole text.
