@@ -269,6 +269,9 @@ func (r *reader) files() {
 	for i, name := range spec.Virtual.Programs {
 		r.read(name, r.loaded.places.of(v1alpha1.Source{}, fmt.Sprintf("spec.virtual.programs[%d]", i)))
 	}
+	if name := spec.Baseline; name != "" && name != "auto" && name != "none" {
+		r.read(name, r.loaded.places.of(v1alpha1.Source{}, "spec.baseline"))
+	}
 	if name := spec.Controllers.Kubernetes.SchedulerConfig; name != "" {
 		r.read(name, r.loaded.places.of(v1alpha1.Source{}, "spec.controllers.kubernetes.schedulerConfig"))
 	}
