@@ -21,22 +21,9 @@ func (s *System) spread(sv *service) {
 	}
 	s.shares = s.shares[:len(sv.pods)]
 	clear(s.shares)
-	serving := 0
-	for len(sv.zone) < len(s.zones) {
-		sv.zone = append(sv.zone, 0)
-	}
-	clear(sv.zone)
-	for _, id := range sv.pods {
-		if p := &s.pods[id]; p.spec.Serving {
-			serving++
-			sv.zone[p.zone]++
-		}
-	}
+	serving := s.countZones(sv)
 	if serving == 0 {
 		return
-	}
-	for i := range sv.zone {
-		sv.zone[i] /= float64(serving)
 	}
 	even := 1 / float64(serving)
 	switch sv.model.Balance {
@@ -56,6 +43,25 @@ func (s *System) spread(sv *service) {
 	}
 }
 
+// countZones finds the share of the serving pods in each zone, and how many they are.
+func (s *System) countZones(sv *service) int {
+	for len(sv.zone) < len(s.zones) {
+		sv.zone = append(sv.zone, 0)
+	}
+	clear(sv.zone)
+	serving := 0
+	for _, id := range sv.pods {
+		if p := &s.pods[id]; p.spec.Serving {
+			serving++
+			sv.zone[p.zone]++
+		}
+	}
+	for i := range sv.zone {
+		sv.zone[i] /= max(1, float64(serving))
+	}
+	return serving
+}
+
 // spreadZones sends the callers of a zone to the pods there; a zone without pods overflows to all. Without known callers
 // it reports false.
 func (s *System) spreadZones(sv *service, serving float64) bool {
@@ -66,6 +72,7 @@ func (s *System) spreadZones(sv *service, serving float64) bool {
 	if total <= 0 {
 		return false
 	}
+	sum := 0.0
 	for i, id := range sv.pods {
 		p := &s.pods[id]
 		if !p.spec.Serving {
@@ -87,8 +94,9 @@ func (s *System) spreadZones(sv *service, serving float64) bool {
 			}
 		}
 		s.shares[i] = share
+		sum += share
 	}
-	return true
+	return sum > 0
 }
 
 // callersIn is the share of an edge's callers in a zone. Loads that say nothing are even over the zones with pods.

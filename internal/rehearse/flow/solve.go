@@ -18,7 +18,7 @@ func (s *System) solve() {
 	s.stats.Solutions++
 	for pass := 0; ; pass++ {
 		s.stats.Iterations++
-		moved := s.rates()
+		moved := s.rates(pass)
 		moved = max(moved, s.times())
 		again := s.shareNodes()
 		if !again && (!s.feedback || moved < closeEnough) {
@@ -27,7 +27,7 @@ func (s *System) solve() {
 		if pass == maxPasses {
 			s.stats.Unconverged++
 			if again {
-				s.rates()
+				s.rates(pass)
 				s.times()
 			}
 			break
@@ -40,17 +40,17 @@ func (s *System) solve() {
 
 // rates sends the offered rates down the call graph. Services whose arrivals changed are marked. It returns the largest
 // relative change of a rate that depends on times.
-func (s *System) rates() float64 {
+func (s *System) rates(pass int) float64 {
 	moved := 0.0
 	for i := range s.loads {
 		l := &s.loads[i]
 		rate := l.given
 		if l.spec.Users > 0 {
-			rate = l.spec.Users / max(1e-3, l.spec.Think.Seconds()+l.time.mean)
-			if l.rate > 0 {
-				rate = l.rate + damping*(rate-l.rate)
-			}
+			rate = l.next(pass)
 			moved = max(moved, change(l.rate, rate))
+			if pass == 0 {
+				moved = 1 // only the next pass knows the time that goes with the rate
+			}
 		}
 		if change(l.rate, rate) > sameRate {
 			for _, k := range l.edges {
@@ -80,6 +80,28 @@ func (s *System) rates() float64 {
 		}
 	}
 	return moved
+}
+
+// next is the rate of a closed load for the next pass. More requests never come back faster, so the rate at which users
+// return lies on the other side of the solution than the rate tried: the two enclose it.
+func (l *load) next(pass int) float64 {
+	back := l.spec.Users / max(1e-3, l.spec.Think.Seconds()+l.time.mean)
+	if pass == 0 {
+		l.low, l.high = 0, math.Inf(1)
+		if l.rate == 0 {
+			return back
+		}
+		return l.rate
+	}
+	if back < l.rate {
+		l.high, l.low = min(l.high, l.rate), max(l.low, back)
+	} else {
+		l.low, l.high = max(l.low, l.rate), min(l.high, back)
+	}
+	if l.low >= l.high || change(l.rate, back) < closeEnough {
+		return back
+	}
+	return (l.low + l.high) / 2
 }
 
 func change(old, new float64) float64 {
@@ -177,6 +199,12 @@ func (s *System) timeout(e *edge) float64 {
 // largest change of an attempts factor or a response time that rates depend on.
 func (s *System) times() float64 {
 	moved := 0.0
+	for i := range s.services {
+		// Callees are solved before their callers, and need to know where these are.
+		if sv := &s.services[i]; sv.regroup {
+			s.countZones(sv)
+		}
+	}
 	for i := len(s.order) - 1; i >= 0; i-- {
 		sv := &s.services[s.order[i]]
 		if sv.constant {
@@ -219,9 +247,6 @@ func (s *System) times() float64 {
 		}
 		if seen {
 			s.loadTimes(l)
-			if l.spec.Users > 0 {
-				moved = max(moved, change(l.rate, l.spec.Users/max(1e-3, l.spec.Think.Seconds()+l.time.mean)))
-			}
 		}
 	}
 	return moved

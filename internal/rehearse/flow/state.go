@@ -121,6 +121,8 @@ type load struct {
 	spec     Load
 	rate     float64 // in force
 	given    float64 // as set
+	low      float64 // bounds of a closed load's rate in this solution
+	high     float64
 	edges    []int
 	since    float64
 	cells    []loadCell
