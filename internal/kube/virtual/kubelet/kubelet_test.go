@@ -110,7 +110,7 @@ func start(t *testing.T, secure bool) *cluster {
 		t.Fatal(err)
 	}
 	c.server = s
-	c.dialer.Kubelet = func(string) func(net.Conn) { return s.Serve }
+	c.dialer.ServeKubelets(func(string) func(net.Conn) { return s.Serve })
 	transport := &http.Transport{DialContext: c.dialer.DialContext(vnet.From{})}
 	c.client = &http.Client{Transport: transport}
 	t.Cleanup(func() {

@@ -70,7 +70,7 @@ func New(o Options) (*Server, error) {
 
 type localKey struct{}
 
-// Serve answers one connection to the kubelet port of a node, and owns it. It is what a vnet.Dialer's Kubelet returns.
+// Serve answers one connection to the kubelet port of a node, and owns it. See vnet.Dialer.ServeKubelets.
 func (s *Server) Serve(c net.Conn) {
 	s.start.Do(func() {
 		go func() {

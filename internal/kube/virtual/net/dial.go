@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,15 +39,19 @@ type Dialer struct {
 	Tables  *Tables  // what addresses and names mean
 	// Pods says what a port of a pod does, beside listeners of Network; (*Universal).Port is one. nil = refused.
 	Pods func(pod *corev1.Pod, port uint16, protocol corev1.Protocol) Serving
-	// Kubelet serves the kubelet endpoint of a node; it returns nil for a node that does not answer. nil = refused.
-	Kubelet func(node string) func(net.Conn)
 	// Outside dials what is not of the cluster; see [Egress]. nil = egress is denied.
 	Outside func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Cut reports whether the caller is partitioned from the address: its dials hang. nil = never.
 	Cut func(from From, to netip.Addr) bool
 	// Seed varies which endpoint of a Service a connection gets.
 	Seed uint64
+
+	kubelets atomic.Pointer[func(node string) func(net.Conn)]
 }
+
+// ServeKubelets sets who serves port 10250 of nodes; serve returns nil for a node that does not answer. Without it those
+// ports are refused. It may be called at any time: the API server, which needs the dialer, runs before there are nodes.
+func (d *Dialer) ServeKubelets(serve func(node string) func(net.Conn)) { d.kubelets.Store(&serve) }
 
 // DialContext returns the dial function of one caller, for an http.Transport and its like.
 func (d *Dialer) DialContext(from From) func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -168,10 +173,11 @@ func (d *Dialer) dialPod(ctx context.Context, from From, network string, asked n
 }
 
 func (d *Dialer) dialKubelet(ctx context.Context, from From, network string, target Target) (net.Conn, error) {
-	if d.Kubelet == nil {
+	kubelets := d.kubelets.Load()
+	if kubelets == nil {
 		return nil, dialError(network, target.At, syscall.ECONNREFUSED)
 	}
-	serve := d.Kubelet(target.Node)
+	serve := (*kubelets)(target.Node)
 	if serve == nil {
 		return nil, hang(ctx, network, target.At, noRouteAfter, syscall.EHOSTUNREACH)
 	}

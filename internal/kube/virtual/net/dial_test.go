@@ -22,8 +22,8 @@ import (
 func TestDialReachesWhatEachAddressAndNameMeans(t *testing.T) {
 	t.Parallel()
 	n := &Network{}
-	d := &Dialer{Network: n, Tables: world(), Pods: (&Universal{}).Port,
-		Kubelet: func(node string) func(net.Conn) { return say("kubelet of " + node) }}
+	d := &Dialer{Network: n, Tables: world(), Pods: (&Universal{}).Port}
+	d.ServeKubelets(func(node string) func(net.Conn) { return say("kubelet of " + node) })
 	for at, what := range map[string]string{"10.96.0.1:443": "api server", "10.112.0.1:9443": "webhook", "10.128.0.9:5432": "db-0"} {
 		release, err := n.Handle(netip.MustParseAddrPort(at), say(what))
 		if err != nil {

@@ -1,0 +1,252 @@
+package kubelet
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/transport/spdy"
+
+	"github.com/fairway-dev/fairway/internal/kube/controlplane"
+	"github.com/fairway-dev/fairway/internal/kube/virtual"
+	vnet "github.com/fairway-dev/fairway/internal/kube/virtual/net"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/program"
+)
+
+// plane is a control plane with an engine, a network and kubelet endpoints; a process can have one.
+type plane struct {
+	client kubernetes.Interface
+	config *rest.Config // of other programs: real TLS
+	dialer *vnet.Dialer
+	err    error
+}
+
+var wired = sync.OnceValue(func() plane {
+	ctx := context.Background()
+	answers := &vnet.Universal{}
+	book := program.NewBook(&program.Rules{Defaults: program.DefaultsUp()})
+	book.Serve = answers.Serve
+	d := &vnet.Dialer{Network: &vnet.Network{}, Tables: &vnet.Tables{}, Pods: book.Port}
+	p, err := controlplane.Start(ctx, controlplane.Options{Dialer: d.DialContext(vnet.From{})})
+	if err != nil {
+		return plane{err: err}
+	}
+	client, err := kubernetes.NewForConfig(p.ConfigAs("fairway-nodes", "system:masters"))
+	if err != nil {
+		return plane{err: err}
+	}
+	f := informers.NewSharedInformerFactory(client, 0)
+	engine, err := virtual.New(virtual.Options{Client: client, Informers: f, PodStart: 100 * time.Millisecond, Behaviour: book,
+		NodeGroups: []virtual.NodeGroup{{Name: "web", Size: 2}}})
+	if err != nil {
+		return plane{err: err}
+	}
+	core := f.Core().V1()
+	if _, err := d.Tables.Observe(core.Pods().Informer(), core.Nodes().Informer(), core.Services().Informer(), f.Discovery().V1().EndpointSlices().Informer()); err != nil {
+		return plane{err: err}
+	}
+	if _, err := Wire(Parts{Engine: engine, Pods: core.Pods().Informer(), Dialer: d, Book: book}); err != nil {
+		return plane{err: err}
+	}
+	f.Start(ctx.Done())
+	go engine.Run(ctx)
+	config, err := clientcmd.RESTConfigFromKubeConfig(p.Kubeconfig())
+	return plane{client: client, config: config, dialer: d, err: err}
+})
+
+// webPod makes a pod that serves on 8080 and prints two lines, behind a Service, and waits until it is ready.
+func webPod(t *testing.T) (plane, *corev1.Pod) {
+	t.Helper()
+	p := wired()
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	ns := strings.ToLower(t.Name())
+	ns = ns[:min(len(ns), 50)]
+	ctx := t.Context()
+	if _, err := p.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.client.CoreV1().Services(ns).Create(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "front"},
+		Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"app": "web"}}, Spec: corev1.PodSpec{
+		Containers: []corev1.Container{
+			{Name: "app", Image: "example.com/app:v1", Ports: []corev1.ContainerPort{{ContainerPort: 8080}}},
+			{Name: "log", Image: "busybox", Command: []string{"sh", "-c", "echo hello; echo world; while true; do sleep 1; done"}},
+		}}}
+	if _, err := p.client.CoreV1().Pods(ns).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		var err error
+		if pod, err = p.client.CoreV1().Pods(ns).Get(ctx, "web", metav1.GetOptions{}); err != nil {
+			return err.Error()
+		}
+		for _, c := range pod.Status.Conditions {
+			if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+				return ""
+			}
+		}
+		return fmt.Sprintf("pod is %s %+v", pod.Status.Phase, pod.Status.Conditions)
+	})
+	return p, pod
+}
+
+func eventually(t *testing.T, missing func() string) {
+	t.Helper()
+	const patience = 90 * time.Second
+	what := ""
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if what = missing(); what == "" {
+			return
+		}
+	}
+	t.Fatalf("after %v: %s", patience, what)
+}
+
+func TestAPIServerReachesPodsServicesAndNodesThroughTheNetwork(t *testing.T) {
+	t.Parallel()
+	p, pod := webPod(t)
+	ctx := t.Context()
+	core := p.client.CoreV1()
+	for what, get := range map[string]func() ([]byte, error){
+		"pod proxy": func() ([]byte, error) {
+			return core.RESTClient().Get().Namespace(pod.Namespace).Resource("pods").Name("web:8080").SubResource("proxy").DoRaw(ctx)
+		},
+		"service proxy": func() ([]byte, error) {
+			return core.Services(pod.Namespace).ProxyGet("http", "front", "80", "/", nil).DoRaw(ctx)
+		},
+		"node proxy": func() ([]byte, error) {
+			return core.RESTClient().Get().Resource("nodes").Name(pod.Spec.NodeName).SubResource("proxy").Suffix("healthz").DoRaw(ctx)
+		},
+		"service by name": func() ([]byte, error) {
+			client := &http.Client{Transport: &http.Transport{DialContext: p.dialer.DialContext(vnet.From{Pod: pod}), DisableKeepAlives: true}}
+			r, err := client.Get("http://front")
+			if err != nil {
+				return nil, err
+			}
+			defer r.Body.Close()
+			return io.ReadAll(r.Body)
+		},
+	} {
+		eventually(t, func() string {
+			if body, err := get(); err != nil || !strings.HasPrefix(string(body), "ok") {
+				return fmt.Sprintf("%s: %q, %v", what, body, err)
+			}
+			return ""
+		})
+	}
+	metrics, err := core.RESTClient().Get().Resource("nodes").Name(pod.Spec.NodeName).SubResource("proxy").Suffix("metrics/resource").DoRaw(ctx)
+	if err != nil || !strings.Contains(string(metrics), fmt.Sprintf("namespace=%q,pod=\"web\"", pod.Namespace)) {
+		t.Errorf("metrics: %v\n%s", err, metrics)
+	}
+}
+
+func TestLogsComeThroughTheAPIServer(t *testing.T) {
+	t.Parallel()
+	p, pod := webPod(t)
+	logs, err := p.client.CoreV1().Pods(pod.Namespace).GetLogs("web", &corev1.PodLogOptions{Container: "log"}).DoRaw(t.Context())
+	if err != nil || string(logs) != "hello\nworld\n" {
+		t.Fatalf("%q, %v", logs, err)
+	}
+	follow, err := p.client.CoreV1().Pods(pod.Namespace).GetLogs("web", &corev1.PodLogOptions{Container: "log", Follow: true}).Stream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer follow.Close()
+	grace := int64(0)
+	if err := p.client.CoreV1().Pods(pod.Namespace).Delete(t.Context(), "web", metav1.DeleteOptions{GracePeriodSeconds: &grace}); err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := io.ReadAll(follow); err != nil || string(rest) != "hello\nworld\n" {
+		t.Errorf("a followed log ends with its pod: %q, %v", rest, err)
+	}
+}
+
+func TestExecThroughTheAPIServerSaysWhyItIsRefused(t *testing.T) {
+	t.Parallel()
+	p, pod := webPod(t)
+	request := p.client.CoreV1().RESTClient().Post().Namespace(pod.Namespace).Resource("pods").Name("web").SubResource("exec").
+		VersionedParams(&corev1.PodExecOptions{Container: "app", Command: []string{"ls"}, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+	u := request.URL()
+	u.Scheme, u.Host = "https", strings.TrimPrefix(p.config.Host, "https://")
+	for name, make := range map[string]func() (remotecommand.Executor, error){
+		"websocket": func() (remotecommand.Executor, error) {
+			return remotecommand.NewWebSocketExecutor(p.config, "GET", u.String())
+		},
+		"spdy": func() (remotecommand.Executor, error) { return remotecommand.NewSPDYExecutor(p.config, "POST", u) },
+	} {
+		executor, err := make()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		err = executor.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdout: &out, Stderr: &out})
+		if err == nil || !strings.Contains(err.Error(), "exec is not available on a virtual node") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestPortForwardThroughTheAPIServerReachesThePod(t *testing.T) {
+	t.Parallel()
+	p, pod := webPod(t)
+	u := p.client.CoreV1().RESTClient().Post().Namespace(pod.Namespace).Resource("pods").Name("web").SubResource("portforward").URL()
+	u.Scheme, u.Host = "https", strings.TrimPrefix(p.config.Host, "https://")
+	transport, upgrader, err := spdy.RoundTripperFor(p.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	websocket, err := portforward.NewSPDYOverWebsocketDialer(u, p.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spdyDialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, "POST", u)
+	for i, dialer := range []httpstream.Dialer{websocket, spdyDialer} {
+		stop, ready := make(chan struct{}), make(chan struct{})
+		forward, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:8080"}, stop, ready, io.Discard, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- forward.ForwardPorts() }()
+		select {
+		case <-ready:
+		case err := <-ended:
+			t.Fatal(i, err)
+		}
+		ports, _ := forward.GetPorts()
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		r, err := client.Get("http://" + net.JoinHostPort("127.0.0.1", fmt.Sprint(ports[0].Local)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(r.Body)
+		r.Body.Close()
+		if string(body) != "ok\n" {
+			t.Errorf("dialer %d: %q", i, body)
+		}
+		close(stop)
+		<-ended
+	}
+}
