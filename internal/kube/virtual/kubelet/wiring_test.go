@@ -3,6 +3,9 @@ package kubelet
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admission/v1"
+	admissionregistration "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/httpstream"
@@ -36,6 +41,7 @@ type plane struct {
 	client kubernetes.Interface
 	config *rest.Config // of other programs: real TLS
 	dialer *vnet.Dialer
+	book   *program.Book
 	err    error
 }
 
@@ -69,7 +75,7 @@ var wired = sync.OnceValue(func() plane {
 	f.Start(ctx.Done())
 	go engine.Run(ctx)
 	config, err := clientcmd.RESTConfigFromKubeConfig(p.Kubeconfig())
-	return plane{client: client, config: config, dialer: d, err: err}
+	return plane{client: client, config: config, dialer: d, book: book, err: err}
 })
 
 // webPod makes a pod that serves on 8080 and prints two lines, behind a Service, and waits until it is ready.
@@ -249,4 +255,69 @@ func TestPortForwardThroughTheAPIServerReachesThePod(t *testing.T) {
 		close(stop)
 		<-ended
 	}
+}
+
+// A user's operator runs as a process on this machine; the API server reaches its webhook by the Service of its manifest.
+func TestAWebhookServiceReachesAProcessThatStandsForItsPod(t *testing.T) {
+	t.Parallel()
+	p, pod := webPod(t)
+	ctx, ns := t.Context(), pod.Namespace
+	identity, err := vnet.Identity("operator." + ns + ".svc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp4", "127.0.0.1:0", identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var review admissionv1.AdmissionReview
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		review.Response = &admissionv1.AdmissionResponse{UID: review.Request.UID, Result: &metav1.Status{Message: "the operator says no"}}
+		review.Request = nil
+		_ = json.NewEncoder(w).Encode(review)
+	})}
+	go server.Serve(l)
+	defer server.Close()
+
+	rules := *p.book.Rules()
+	if err := rules.AddFlag(fmt.Sprintf("*/operator=local:%d", l.Addr().(*net.TCPAddr).Port), program.Source{}); err != nil {
+		t.Fatal(err)
+	}
+	p.book.Set(&rules)
+	core := p.client.CoreV1()
+	labels := map[string]string{"app": "operator"}
+	if _, err := core.Services(ns).Create(ctx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "operator"},
+		Spec: corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromString("webhook")}}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := core.Pods(ns).Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "operator", Labels: labels}, Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: "manager", Image: "example.com/operator:v1", Ports: []corev1.ContainerPort{{Name: "webhook", ContainerPort: 9443}}}}}},
+		metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	none, fail := admissionregistration.SideEffectClassNone, admissionregistration.Fail
+	hook := admissionregistration.ValidatingWebhook{Name: "say.no.example.com", SideEffects: &none, FailurePolicy: &fail, AdmissionReviewVersions: []string{"v1"},
+		ClientConfig: admissionregistration.WebhookClientConfig{
+			Service:  &admissionregistration.ServiceReference{Namespace: ns, Name: "operator"},
+			CABundle: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: identity.Certificates[0].Certificate[0]})},
+		NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": ns}},
+		Rules: []admissionregistration.RuleWithOperations{{Operations: []admissionregistration.OperationType{admissionregistration.Create},
+			Rule: admissionregistration.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}}}}}
+	hooks := p.client.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	if _, err := hooks.Create(ctx, &admissionregistration.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: ns},
+		Webhooks: []admissionregistration.ValidatingWebhook{hook}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	defer hooks.Delete(context.WithoutCancel(ctx), ns, metav1.DeleteOptions{})
+	eventually(t, func() string {
+		_, err := core.ConfigMaps(ns).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "x-"}}, metav1.CreateOptions{})
+		if err == nil || !strings.Contains(err.Error(), "the operator says no") {
+			return fmt.Sprintf("the webhook was not asked: %v", err)
+		}
+		return ""
+	})
 }
