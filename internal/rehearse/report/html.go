@@ -125,12 +125,17 @@ func (r *Report) data(shown []Entry, series int) pageData {
 	columns := slices.Clone(r.Series.Columns)
 	slices.SortStableFunc(columns, func(a, b Column) int { return metricRank(a.Metric) - metricRank(b.Metric) })
 	for _, c := range columns[:min(series, len(columns))] {
-		s := pageSerie{Metric: c.Metric, Labels: c.Labels, Values: pack(c.Values)}
+		s := pageSerie{Metric: c.Metric, Labels: c.Labels}
+		switch c.Metric {
+		case record.MetricReady, record.MetricNodes, record.MetricCostPerHour, record.MetricCPUCapacity:
+			s.Values = packOne(c.Values, false)
+		case record.MetricPodsPending, record.MetricErrors:
+			s.Values = packOne(c.Values, true)
+		default:
+			s.Values = pack(c.Values)
+		}
 		if s.Labels == nil {
 			s.Labels = map[string]string{}
-		}
-		if c.Metric == record.MetricReady {
-			s.Values = packLowest(c.Values)
 		}
 		if c.Low != nil && fanned(c) {
 			low, high := pack(c.Low), pack(c.High)

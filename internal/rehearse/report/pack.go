@@ -23,8 +23,9 @@ type packed struct {
 // of each stretch, in the order in which they occur, so that no spike is lost.
 func pack(values []float64) packed { return quantise(thinned(values)) }
 
-// packLowest keeps the lowest value of each stretch: for series that are stacked, whose points must mean the same.
-func packLowest(values []float64) packed {
+// packOne keeps one value of each stretch, so that steps stay where they are and stacked series fit each other: the
+// lowest, or the highest of what is bad when high.
+func packOne(values []float64, highest bool) packed {
 	if len(values) <= packPoints {
 		return quantise(values)
 	}
@@ -32,7 +33,7 @@ func packLowest(values []float64) packed {
 	for b := range out {
 		out[b] = math.NaN()
 		for _, v := range values[b*len(values)/packPoints : (b+1)*len(values)/packPoints] {
-			if !(v >= out[b]) && !math.IsNaN(v) {
+			if math.IsNaN(out[b]) || highest && v > out[b] || !highest && v < out[b] {
 				out[b] = v
 			}
 		}

@@ -295,9 +295,10 @@ if ($("#p-demand")) {
     const di = find("cpu_demand_cores", "service", name), ci = find("cpu_capacity_cores", "service", name), ri = find("requests_per_second", "service", name);
     const d = values(di), c = values(ci), lines = [];
     if (c) {
-      const gap = d.map((v, j) => v > c[j] ? v : NaN);
+      const same = v => d.map((_, j) => v[indexOf(timeOf(j, d.length), v.length)]), cap = same(c);
+      const gap = d.map((v, j) => v > cap[j] ? v : NaN);
       lines.push({name: "ready capacity", v: c, color: color(2), unit: "cores", step: true, dash: dashes[1]});
-      if (gap.some(isFinite)) lines.push({name: "gap", v: gap, base: c, raw: d.map((v, j) => Math.max(0, v - c[j])), area: true, color: "var(--gap)", unit: "cores", opacity: .55});
+      if (gap.some(isFinite)) lines.push({name: "gap", v: gap, base: cap, raw: d.map((v, j) => Math.max(0, v - cap[j])), area: true, step: true, color: "var(--gap)", unit: "cores", opacity: .55});
     }
     lines.push({name: "demand", v: d, color: color(0), unit: "cores", ...range(di)});
     if (ri >= 0) lines.push({name: "requests", v: values(ri), color: color(7), unit: "/s", side: "r", dash: dashes[2]});
@@ -456,7 +457,7 @@ for (const s of $$(".spark")) {
   if (!used || !can) continue;
   const n = used.length, g = svg("svg", {viewBox: "0 0 " + n + " 44", preserveAspectRatio: "none", "aria-hidden": "true"});
   let d = "M0 44";
-  for (let j = 0; j < n; j++) { const u = Math.min(1, used[j] / can[j]); d += "L" + j + " " + (43 - 41 * (isFinite(u) ? u : 0)).toFixed(1); }
+  for (let j = 0; j < n; j++) { const u = Math.min(1, used[j] / can[indexOf(timeOf(j, n), can.length)]); d += "L" + j + " " + (43 - 41 * (isFinite(u) ? u : 0)).toFixed(1); }
   g.append(svg("line", {class: "lim", x1: 0, x2: n, y1: 2, y2: 2, "vector-effect": "non-scaling-stroke"}), svg("path", {d: d + "L" + n + " 44Z", fill: color(0), opacity: .55}));
   s.append(g);
 }
