@@ -131,9 +131,19 @@ func (c *checker) target(at v1alpha1.Source, field, what string, w v1alpha1.Work
 	found := c.names.find(w, accept)
 	if found == nil {
 		_, namespace, name, _ := w.Split()
-		c.fail(at, field, suggest(namespace+"/"+name, c.names.short(accept)), "there is no %s %s", what, w)
+		c.fail(at, field, suggestObject(namespace, name, c.names.short(accept)), "there is no %s %s", what, w)
 	}
 	return found
+}
+
+// suggestObject is the hint for namespace/name: the same name elsewhere is meant more often than a similar one.
+func suggestObject(namespace, name string, known []string) string {
+	for _, one := range known {
+		if strings.HasSuffix(one, "/"+name) {
+			return fmt.Sprintf("did you mean %s?", one)
+		}
+	}
+	return suggest(namespace+"/"+name, known)
 }
 
 func (c *checker) cluster(cluster *v1alpha1.Cluster) {
@@ -263,7 +273,7 @@ func (c *checker) object(at v1alpha1.Source, field string, r v1alpha1.ObjectRef)
 	if c.names.objects[kind+"/"+namespace+"/"+r.Name] != nil {
 		return
 	}
-	hint := suggest(namespace+"/"+r.Name, c.names.short(func(k string) bool { return k == kind }))
+	hint := suggestObject(namespace, r.Name, c.names.short(func(k string) bool { return k == kind }))
 	if madeByControllers[kind] {
 		c.warn(at, field, hint, "no manifest holds %s; it must exist when the step comes", r)
 		return
@@ -300,7 +310,7 @@ func (c *checker) step(s *v1alpha1.Step) {
 		c.target(at, "killPods.workload", "workload", k.Workload, isWorkload)
 	}
 	if q := s.Quota; q != nil && c.names.objects["ResourceQuota/"+q.Namespace+"/"+q.Name] == nil {
-		c.fail(at, "quota.name", suggest(q.Namespace+"/"+q.Name, c.names.short(func(k string) bool { return k == "ResourceQuota" })),
+		c.fail(at, "quota.name", suggestObject(q.Namespace, q.Name, c.names.short(func(k string) bool { return k == "ResourceQuota" })),
 			"there is no ResourceQuota %s/%s", q.Namespace, q.Name)
 	}
 }

@@ -48,6 +48,7 @@ func TestNamesOfNothingAreReportedWithTheNearest(t *testing.T) {
 		{"  load: [{to: shop/frontend, rate: 1}]", ""},
 		{"  load: [{to: Deployment/shop/frontend, rate: 1}]", ""},
 		{"  services: [{match: shop/cort, cpu: 1ms}]", "no Service or workload shop/cort; did you mean shop/cart?"},
+		{"  load: [{to: prod/cart, rate: 1}]", "did you mean shop/cart?"},
 		{"  services: [{match: 'sho*/x*', cpu: 1ms}]", "warning: match: nothing matches"},
 		{"  services: [{match: shop/frontend, calls: [cart/add, shop/cart, cart*2]}]", ""},
 		{"  services: [{match: shop/frontend, calls: [carts]}]", "calls: there is no Service shop/carts; did you mean cart?"},

@@ -41,15 +41,15 @@ const (
 	TimeGrainDefault    = 100 * time.Millisecond
 	ReportSeriesDefault = 400
 
-	CrashBackDefault       = 3 * time.Minute
-	SpotNoticeDefault      = 2 * time.Minute
-	DrainTimeoutDefault    = time.Hour
-	RegistryFactorDefault  = 10
-	SLOWindowDefault       = 5 * time.Minute
-	BurnFastOverDefault    = time.Hour
-	BurnSlowOverDefault    = 6 * time.Hour
-	RecoveryToDefault      = 0.99
-	NoWorseToleranceShares = 0.02
+	CrashBackDefault        = 3 * time.Minute
+	SpotNoticeDefault       = 2 * time.Minute
+	DrainTimeoutDefault     = time.Hour
+	RegistryFactorDefault   = 10
+	SLOWindowDefault        = 5 * time.Minute
+	BurnFastOverDefault     = time.Hour
+	BurnSlowOverDefault     = 6 * time.Hour
+	RecoveryToDefault       = 0.99
+	NoWorseToleranceDefault = 0.02
 )
 
 // Default fills in everything a scenario leaves open. It is idempotent. Curves of files must have been read before,
@@ -285,7 +285,7 @@ func defaultExpectation(e *v1alpha1.Expectation, index int) {
 		if len(n.Metrics) == 0 {
 			n.Metrics = []string{"availability", "p95"}
 		}
-		pointer(&n.Tolerance, NoWorseToleranceShares)
+		pointer(&n.Tolerance, NoWorseToleranceDefault)
 	}
 }
 

@@ -31,7 +31,9 @@ type Diagnostic struct {
 // String is the line a compiler would print.
 func (d Diagnostic) String() string {
 	var b strings.Builder
-	b.WriteString(d.File)
+	if b.WriteString(d.File); d.File == "" { // made by a program, not read from a file
+		b.WriteString("scenario")
+	}
 	if d.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", d.Line, d.Column)
 	}
