@@ -13,11 +13,11 @@ type callView struct {
 }
 
 // view sums over the groups of the callee.
-func (s *System) view(e *edge) callView {
+func (s *System) view(e *edge, delay float64) callView {
 	to := &s.services[e.to]
 	rt := &to.routes[e.toRoute]
 	timeout := s.timeout(e)
-	v := callView{fail: to.refused, mean: to.refused * e.delay, second: to.refused * e.delay * e.delay}
+	v := callView{fail: to.refused, mean: to.refused * delay, second: to.refused * delay * delay}
 	for i := range to.groups {
 		g := &to.groups[i]
 		w := g.share * float64(g.n)
@@ -25,14 +25,14 @@ func (s *System) view(e *edge) callView {
 			continue
 		}
 		good := (1 - rt.errors) * (1 - g.errors) * (1 - rt.fails)
-		total := moments{g.total[e.toRoute].mean + e.delay, g.total[e.toRoute].variance}
+		total := moments{g.total[e.toRoute].mean + delay, g.total[e.toRoute].variance}
 		late, mean, second := total.cut(timeout)
 		in := w * (1 - g.now.reject)
 		v.reject += w * g.now.reject
 		v.late += in * late
 		v.fail += w*g.now.reject + in*(1-good*(1-late))
-		v.mean += in*mean + w*g.now.reject*e.delay
-		v.second += in*second + w*g.now.reject*e.delay*e.delay
+		v.mean += in*mean + w*g.now.reject*delay
+		v.second += in*second + w*g.now.reject*delay*delay
 	}
 	v.fail = min(1, v.fail)
 	c := s.client(e)
@@ -47,6 +47,13 @@ func (s *System) view(e *edge) callView {
 		v.retry += max(0, v.fail-v.late)
 	}
 	return v
+}
+
+// near says whether requests fare alike: the same outcomes, and times less than a bucket of the sketch apart.
+func (v *callView) near(o *callView) bool {
+	const same = 1e-6
+	return math.Abs(v.fail-o.fail) < same && math.Abs(v.late-o.late) < same && math.Abs(v.reject-o.reject) < same &&
+		change(v.mean, o.mean) < sameShape && change(v.second, o.second) < 3*sameShape
 }
 
 // Attempts is the mean number of tries of a call that fails with probability p each time, with at most retries further
@@ -66,15 +73,20 @@ func Attempts(p float64, retries int, budget float64) float64 {
 // look brings an edge up to date with its callee. It returns the change of its attempts.
 func (s *System) look(e *edge) float64 {
 	to := &s.services[e.to]
-	if e.load < 0 {
-		s.touch(&s.services[e.from])
-		s.services[e.from].timing = true
-	} else {
-		s.closeLoad(&s.loads[e.load])
+	delay := s.delay(e, to)
+	view := s.view(e, delay)
+	if !view.near(&e.view) {
+		// What happened so far belongs to the view before. A latency that hardly moved is within what a sketch can tell.
+		if e.load < 0 {
+			s.touch(&s.services[e.from])
+		} else {
+			s.closeLoad(&s.loads[e.load])
+		}
 	}
-	e.seen = to.version
-	e.delay = s.delay(e, to)
-	e.view = s.view(e)
+	if e.load < 0 {
+		s.services[e.from].timing = true
+	}
+	e.seen, e.delay, e.view = to.version, delay, view
 	c := s.client(e)
 	attempts := Attempts(e.view.retry, c.Retries, c.RetryBudget)
 	moved := change(e.attempts, attempts)

@@ -20,8 +20,6 @@ type group struct {
 	share   float64 // of the service's arrivals, a pod
 	cores   float64
 	limit   float64 // cores for requests, 0 none
-	class   int
-	slow    float64
 	factor  float64 // on CPU
 	latency float64
 	errors  float64
@@ -50,23 +48,23 @@ func (sv *service) revision(i int) Revision {
 	return r
 }
 
-// warmth is the class of a pod by age, its cost factor, and when it changes.
-func (sv *service) warmth(started, now float64) (class int, factor, until float64) {
+// warmth is the cost factor of a pod by its class of age, and when that changes.
+func (sv *service) warmth(started, now float64) (factor, until float64) {
 	w := sv.model.Warmup
 	until = math.Inf(1)
 	if w.Factor > 1 && w.HalfLife > 0 {
 		step := w.HalfLife.Seconds() / 2
-		class = int(max(0, now-started) / step)
+		class := int(max(0, now-started) / step)
 		// A class ends at its border exactly; one nanosecond of rounding must not keep a pod in the old one.
 		if now-started >= step*float64(class+1)-1e-6 {
 			class++
 		}
 		if class < warmClasses {
 			until = started + step*float64(class+1)
-			return class, 1 + (w.Factor-1)*math.Exp2(-(float64(class)+0.5)/2), until
+			return 1 + (w.Factor-1)*math.Exp2(-(float64(class)+0.5)/2), until
 		}
 	}
-	return warmClasses, 1, until
+	return 1, until
 }
 
 // starting is the CPU a pod uses for its start, and until when.
@@ -144,7 +142,7 @@ func (s *System) gather(sv *service) {
 		if p.cores <= 0 {
 			p.cores = s.threads(sv, p)
 		}
-		class, warm, until := sv.warmth(p.started, s.now)
+		warm, until := sv.warmth(p.started, s.now)
 		sv.due = min(sv.due, until)
 		if _, end := sv.starting(p); end > s.now+1e-6 {
 			sv.due = min(sv.due, end)
@@ -155,7 +153,7 @@ func (s *System) gather(sv *service) {
 		}
 		rev := sv.revision(p.spec.Revision)
 		ground := sv.ground(p)
-		g := group{rev: p.spec.Revision, share: s.shares[i], cores: p.cores, class: class, slow: slow,
+		g := group{rev: p.spec.Revision, share: s.shares[i], cores: p.cores,
 			factor: rev.CPUFactor * warm * slow, latency: rev.LatencyFactor, errors: rev.Errors,
 			down: p.spec.Down || !p.spec.Running, serving: p.spec.Serving, ground: ground, x0: p.x, v0: p.spread, peak: p.peak}
 		if l := p.spec.CPULimitCores; l > 0 {

@@ -235,7 +235,7 @@ func TestFlowAgreesWithSingleRequests(t *testing.T) {
 			slices.Sort(d)
 			l := w.Loads[0].Latency
 			q := func(p float64) float64 { return d[int(p*float64(len(d)))] }
-			t.Logf("mean %+.1f %%, p50 %+.1f %%, p95 %+.1f %%, p99 %+.1f %%", 100*(s.loads[0].time.mean/mean-1),
+			t.Logf("%s: mean %+.1f %%, p50 %+.1f %%, p95 %+.1f %%, p99 %+.1f %%", c.name, 100*(s.loads[0].time.mean/mean-1),
 				100*(l.Quantile(.5)/q(.5)-1), 100*(l.Quantile(.95)/q(.95)-1), 100*(l.Quantile(.99)/q(.99)-1))
 			near(t, "mean", s.loads[0].time.mean/mean, 1, .05)
 			near(t, "p95", l.Quantile(.95)/q(.95), 1, .15)

@@ -144,27 +144,23 @@ type node struct {
 }
 
 type pod struct {
-	spec     Pod
-	used     bool
-	zone     int
-	started  float64
-	group    int
-	x        float64 // requests inside, valid when not grouped
-	spread   float64
-	share    float64
-	cores    float64 // of its node that requests can use at once
-	granted  float64 // share of its own background work that a full node lets it do
-	want     float64
-	peak     float64 // most requests inside since the start
-	cpu      float64 // core seconds up to synced
-	synced   float64
-	work     float64 // the group's work at synced
-	slot     int64
-	noise    float64
-	noisy    uint64
-	class    int
-	greedy   bool
-	startEnd float64
+	spec    Pod
+	used    bool
+	zone    int
+	started float64
+	group   int
+	x       float64 // requests inside, valid when not grouped
+	spread  float64
+	cores   float64 // of its node that requests can use at once
+	granted float64 // share of its own background work that a full node lets it do
+	want    float64
+	peak    float64 // most requests inside since the start
+	cpu     float64 // core seconds up to synced
+	synced  float64
+	work    float64 // the group's work at synced
+	slot    int64
+	noise   float64
+	noisy   uint64
 }
 
 // New builds a system at Config.Start. Errors name the service or load and what is wrong with it.

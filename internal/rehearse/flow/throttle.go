@@ -23,15 +23,15 @@ func Throttle(limitCores, cpuSeconds, scv, idle float64) Throttling {
 		return Throttling{}
 	}
 	q := limitCores * throttlePeriodSeconds / cpuSeconds
-	qi, qf := locate(throttleQuotas[:], math.Log(q), math.Log)
-	ci, cf := locate(throttleScvs[:], scv, identity)
+	qi, qf := locate(throttleLogQuotas[:], math.Log(q))
+	ci, cf := locate(throttleScvs[:], scv)
 	rho := 1 - idle
 	last := len(throttleLoads) - 1
 	scale, r := 1.0, rho
 	if rho > throttleLoads[last] {
 		scale, r = (1-throttleLoads[last])/max(idle, 1e-12), throttleLoads[last]
 	}
-	ri, rf := locate(throttleLoads[:], r, identity)
+	ri, rf := locate(throttleLoads[:], r)
 	var out [3]float64
 	for k := range out {
 		at := func(q, c int) float64 {
@@ -75,22 +75,22 @@ func Throttle(limitCores, cpuSeconds, scv, idle float64) Throttling {
 	}
 }
 
-func identity(x float64) float64 { return x }
-
-// locate finds the cell of a sorted axis and the position in it, 0…1, of x given in the scale of f.
-func locate(axis []float64, x float64, f func(float64) float64) (int, float64) {
-	n := len(axis)
-	for i := 0; i < n-1; i++ {
-		hi := f(axis[i+1])
-		if x <= hi || i == n-2 {
-			lo := f(axis[i])
-			return i, min(1, max(0, (x-lo)/(hi-lo)))
-		}
+var throttleLogQuotas = func() (logs [len(throttleQuotas)]float64) {
+	for i, q := range throttleQuotas {
+		logs[i] = math.Log(q)
 	}
-	return 0, 0
+	return logs
+}()
+
+// locate finds the cell of a sorted axis and the position of x in it, 0…1.
+func locate(axis []float64, x float64) (int, float64) {
+	i := 0
+	for i < len(axis)-2 && x > axis[i+1] {
+		i++
+	}
+	return i, min(1, max(0, (x-axis[i])/(axis[i+1]-axis[i])))
 }
 
-// loadAt and throttleAt read the table with a column of zeros at ρ = 0 in front.
 func loadAt(i int) float64 { return throttleLoads[i] }
 
 func throttleAt(scv, quota, load, value int) float64 {
