@@ -35,12 +35,12 @@ const (
 	maxStepsAdvance = 1_000_000 // a model that is due again and again without end is a bug, not a hang
 )
 
-// Advance moves the present to the given time under the inputs in force and returns what changed on the way. Model-caused
+// Advance moves the present to the given time under the inputs in force and returns what changed since events were last
+// returned. Model-caused
 // changes between (see Next) are taken one after the other. Counts are drawn when a service's state changes and at Sample.
 // The events are valid until the next call. A time before the present does nothing.
 func (s *System) Advance(to time.Time) []Event {
 	end := s.seconds(to)
-	s.events = s.events[:0]
 	s.stats.Windows++
 	for steps := 0; s.now < end && steps < maxStepsAdvance; steps++ {
 		s.solve()
@@ -48,7 +48,7 @@ func (s *System) Advance(to time.Time) []Event {
 		s.now = min(end, next)
 		s.ripen()
 	}
-	return s.events
+	return s.news()
 }
 
 // ripen prepares what is due now for a new solution.
@@ -59,6 +59,7 @@ func (s *System) ripen() {
 			s.change(sv)
 		} else if sv.moving <= s.now+1e-9 {
 			s.touch(sv)
+			sv.unsolved, s.unsolved = true, true
 		}
 	}
 }
@@ -86,9 +87,15 @@ func (s *System) Next() time.Time {
 // Solve brings the solution in line with the inputs at the present time; reading does so by itself. It returns the events
 // this brings, valid until the next call of Advance or Solve.
 func (s *System) Solve() []Event {
-	s.events = s.events[:0]
 	s.solve()
-	return s.events
+	return s.news()
+}
+
+// news hands out the events not told yet, whatever brought them.
+func (s *System) news() []Event {
+	s.told = append(s.told[:0], s.events...)
+	s.events = s.events[:0]
+	return s.told
 }
 
 // watch compares the state of each service with what was last told.

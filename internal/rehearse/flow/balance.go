@@ -2,13 +2,14 @@ package flow
 
 // connection is one that a client pod, or a load, holds to a pod.
 type connection struct {
-	client uint64 // hash of the client's key and the connection's number
-	source int    // service, or −1−load
-	target PodID
-	weight float64 // share of the source's traffic, set when shares are made
-	since  float64
-	turn   int64 // how often it was opened
-	live   bool
+	client  uint64 // hash of the client's key and the connection's number
+	source  int    // service, or −1−load
+	target  PodID
+	process int64   // of the target
+	weight  float64 // share of the source's traffic, set when shares are made
+	since   float64
+	turn    int64 // how often it was opened
+	live    bool
 }
 
 // loadConnections stands for the many clients of a load that says nothing about them.
@@ -247,7 +248,7 @@ func (s *System) keep(sv *service, client uint64, source int, weight, maxAge flo
 		c = &sv.conns[len(sv.conns)-1]
 	}
 	c.live, c.weight = true, weight
-	ok := c.target >= 0 && s.pods[c.target].used && s.pods[c.target].spec.Service == sv.index && s.pods[c.target].spec.Serving
+	ok := c.target >= 0 && s.pods[c.target].used && s.pods[c.target].spec.Service == sv.index && s.pods[c.target].spec.Serving && s.pods[c.target].process == c.process
 	if ok && maxAge > 0 && s.now-c.since >= maxAge-1e-6 {
 		ok = false
 	}
@@ -261,6 +262,9 @@ func (s *System) keep(sv *service, client uint64, source int, weight, maxAge flo
 					best, c.target = h, id
 				}
 			}
+		}
+		if c.target >= 0 {
+			c.process = s.pods[c.target].process
 		}
 		c.since = s.now
 		c.turn++

@@ -190,6 +190,39 @@ func TestMemoryCrossingIsComputed(t *testing.T) {
 	}
 }
 
+func TestEventsAreToldWhateverFoundThem(t *testing.T) {
+	t.Parallel()
+	s, ids := one(t, single(10*time.Millisecond), Load{Name: "u", RatePerSec: 50}, 1, Pod{})
+	s.Advance(begin.Add(time.Minute))
+	if err := s.SetRate(0, 200); err != nil {
+		t.Fatal(err)
+	}
+	s.CPUSeconds(ids[0], begin.Add(61*time.Second)) // solves, and so finds the saturation
+	if e := s.Advance(begin.Add(2 * time.Minute)); len(e) != 1 || e[0].Kind != Saturated || !e[0].On || !e[0].Time.Equal(begin.Add(time.Minute)) {
+		t.Errorf("events are %+v, want that saturation began after a minute", e)
+	}
+}
+
+func TestConnectionsBreakWhenTheirPodRestarts(t *testing.T) {
+	t.Parallel()
+	m := single(5 * time.Millisecond)
+	m.Balance = Connection
+	s := pair(t, m, 100)
+	pods(s, 0, 0, 8, nil)
+	back := pods(s, 1, 0, 1, nil)
+	s.Advance(begin.Add(time.Minute))
+	pods(s, 1, 1, 1, nil)
+	p := s.PodOf(back[0])
+	p.StartedAt = begin.Add(time.Minute)
+	s.SetPod(back[0], p)
+	at := begin.Add(2 * time.Minute)
+	before := s.CPUSeconds(back[0], begin.Add(time.Minute))
+	s.Advance(at)
+	if used := s.CPUSeconds(back[0], at) - before; used > 29 {
+		t.Errorf("the pod that restarted still has all connections: it used %v s", used)
+	}
+}
+
 func TestNobodyThereFailsEverything(t *testing.T) {
 	t.Parallel()
 	s, ids := one(t, single(5*time.Millisecond), Load{Name: "u", RatePerSec: 100}, 1, Pod{})

@@ -99,6 +99,9 @@ func (s *System) SetRevision(service, revision int, r Revision) {
 // many routes as any call or load refers to.
 func (s *System) SetModel(service int, m Model) error {
 	sv := &s.services[service]
+	if sv.constant && len(m.Routes) == 0 {
+		return nil // no load reaches it, so there is nothing to change
+	}
 	if len(m.Routes) < len(sv.routes) {
 		return fmt.Errorf("service %s: the new model has %d routes, calls refer to %d", sv.name, len(m.Routes), len(sv.routes))
 	}
@@ -141,6 +144,8 @@ func (s *System) AddPod(p Pod) PodID {
 	s.change(sv)
 	s.pods[id] = pod{spec: p, used: true, zone: s.zoneIndex(p.Zone), started: s.seconds(p.StartedAt), group: -1, granted: 1,
 		synced: s.now, slot: math.MinInt64, noisy: stream(s.seed, "noise", p.Key)}
+	s.serial++
+	s.pods[id].process = s.serial
 	s.insertPod(sv, id)
 	s.join(id)
 	return id
@@ -164,6 +169,8 @@ func (s *System) SetPod(id PodID, p Pod) {
 	}
 	if restarted {
 		pd.peak = 0
+		s.serial++
+		pd.process = s.serial
 	}
 	pd.spec, pd.zone, pd.started = p, s.zoneIndex(p.Zone), s.seconds(p.StartedAt)
 	s.join(id)

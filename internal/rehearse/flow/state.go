@@ -34,7 +34,9 @@ type System struct {
 	parts    []moments
 	busy     []float64
 	shares   []float64
-	events   []Event
+	events   []Event // not told yet
+	told     []Event
+	serial   int64 // of processes
 	window   Window
 	stats    Stats
 }

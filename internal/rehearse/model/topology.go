@@ -3,6 +3,7 @@ package model
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -138,7 +139,21 @@ func Build(in Input) (*Topology, error) {
 		t.tell(i)
 	}
 	t.Entries = append(t.Entries, Entry{Name: "(other pods)"})
+	t.checkImages()
 	return t, nil
+}
+
+// checkImages says what of entries narrowed by image is not modelled.
+func (t *Topology) checkImages() {
+	for _, e := range t.scenario.Services {
+		m := e.ServiceModel
+		m.CPUFactor, m.LatencyFactor, m.Errors, m.CPU = nil, nil, nil, nil
+		if e.Image == "" || reflect.DeepEqual(m, v1alpha1.ServiceModel{}) {
+			continue
+		}
+		t.Limits = append(t.Limits, record.Limit{What: "services[] match: " + e.Match.String() + ", image: " + e.Image,
+			Why: "of one revision only cpu, cpuFactor, latencyFactor and errors are modelled; the entry's other fields have no effect on requests"})
+	}
 }
 
 // constantUse is what pods use that no load reaches.
