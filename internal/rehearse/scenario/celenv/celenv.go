@@ -16,9 +16,9 @@ import (
 	"github.com/google/cel-go/ext"
 )
 
-// costMax bounds one evaluation in CEL's own units, well under a second of CPU. Real time cannot bound it: while a
+// costMax bounds one evaluation in CEL's own units, about a second of CPU. Real time cannot bound it: while a
 // condition is evaluated, virtual time stands still.
-const costMax = 5_000_000
+const costMax = 2_000_000
 
 // expressionMax bounds the text of a condition, in bytes.
 const expressionMax = 8 << 10
