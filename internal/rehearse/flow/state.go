@@ -148,6 +148,7 @@ type node struct {
 type pod struct {
 	spec    Pod
 	used    bool
+	process int64 // another number for each start
 	zone    int
 	started float64
 	group   int
