@@ -18,8 +18,8 @@ type around struct {
 // Address implements Surroundings.
 func (a around) Address(now time.Time) (string, error) { return a.r.node.ips.allocate(now) }
 
-// Missing implements Surroundings: the first volume source that does not exist.
-func (a around) Missing(pod *v1.Pod) string {
+// missing names the first volume source that does not exist.
+func (a around) missing(pod *v1.Pod) string {
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
 		var why string

@@ -24,14 +24,20 @@ type Surroundings interface {
 	Address(now time.Time) (string, error)
 	// Image says whether the container's image is on the node, awaited, or cannot be had.
 	Image(pod *v1.Pod, c *v1.Container, now time.Time) ImageAnswer
-	// Missing names what the pod's volumes wait for (an object that does not exist, a claim not bound), or "".
-	Missing(pod *v1.Pod) string
+	// Volumes says what the pod's volumes wait for; the zero value is nothing.
+	Volumes(pod *v1.Pod, now time.Time) Blocked
 	// ConfigError says why a container cannot be configured (a ConfigMap or key of its environment is missing), or "".
 	ConfigError(pod *v1.Pod, c *v1.Container) string
 	// Admit returns why the node refuses the pod, if it does.
 	Admit(pod *v1.Pod) (reason, message string, refused bool)
 	// Resize grants what the pod's spec asks now, or returns Deferred or Infeasible and why.
 	Resize(pod *v1.Pod) (reason, message string)
+}
+
+// Blocked is what holds up a pod's volumes: trouble that is reported and tried again, or (without a message) a time.
+type Blocked struct {
+	Reason, Message string
+	RetryAt         time.Time
 }
 
 // ImageAnswer is the state of one image on one node.
@@ -310,9 +316,13 @@ func (d *decider) fireRunning(c *Container, t time.Time) {
 // sandbox brings up volumes and network, or tries again later.
 func (d *decider) sandbox(t time.Time) {
 	s := d.s
-	if missing := d.in.Around.Missing(d.pod); missing != "" {
-		d.event(t, nil, true, events.FailedMountVolume, missing)
+	switch b := d.in.Around.Volumes(d.pod, t); {
+	case b.Message != "":
+		d.event(t, nil, true, b.Reason, b.Message)
 		s.SandboxAt = t.Add(mountRetry(t.Sub(s.Admitted)))
+		return
+	case b.RetryAt.After(t):
+		s.SandboxAt = b.RetryAt
 		return
 	}
 	if d.pod.Spec.HostNetwork {

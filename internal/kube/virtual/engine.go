@@ -42,6 +42,7 @@ type Engine struct {
 	watchful watchfulState
 	images   imageWorld
 	zonesOut map[string]bool
+	storage  storage
 	counters Counters
 	late     time.Duration // of the latest batch
 
@@ -92,6 +93,11 @@ func (e *Engine) Run(ctx context.Context) error {
 		return fmt.Errorf("virtual: caches did not fill: %w", context.Cause(ctx))
 	}
 	e.adopt()
+	if e.opts.DefaultClass {
+		e.mu.Lock()
+		e.after("install class", 0, func(ctx context.Context, e *Engine) error { return e.installStorage(ctx) })
+		e.mu.Unlock()
+	}
 	var workers sync.WaitGroup
 	for range e.opts.Workers {
 		workers.Go(func() { e.work(ctx) })
@@ -219,8 +225,9 @@ type podRecord struct {
 	since      time.Time
 	retryAt    time.Time // after a failed request
 	retryDelay time.Duration
-	redo       bool // a decision was made while a request was in flight
-	released   bool // its address and resources were given back
+	redo       bool     // a decision was made while a request was in flight
+	volumes    []string // persistent volumes in use
+	released   bool     // its address and resources were given back
 }
 
 // decide moves one pod to now and plans its write. The caller holds mu.
@@ -310,6 +317,7 @@ func (e *Engine) freed(r *podRecord, now time.Time) {
 	if r.state.IP != "" && !r.obj.Spec.HostNetwork {
 		r.node.ips.free(r.state.IP, now)
 	}
+	e.detach(r, now)
 	r.node.ledger.release(r.key)
 	delete(r.node.deferred, r.key)
 	e.retryResizes(r.node, now)

@@ -48,7 +48,7 @@ func (e *Engine) Explain(namespace, name string) (Explanation, error) {
 		x.Waiting = "node " + r.node.name + " is silent: nothing is decided or written for its pods"
 	case !r.state.SandboxUp && r.state.Ended.IsZero():
 		x.Waiting = "volumes and network"
-		if missing := (around{e, r}).Missing(r.obj); missing != "" {
+		if missing := (around{e, r}).missing(r.obj); missing != "" {
 			x.Waiting = missing
 		}
 	}

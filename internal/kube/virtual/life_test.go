@@ -41,7 +41,9 @@ func (f *fakeAround) Image(_ *v1.Pod, c *v1.Container, now time.Time) ImageAnswe
 	}
 	return ImageAnswer{Present: true}
 }
-func (f *fakeAround) Missing(*v1.Pod) string                    { return f.missing }
+func (f *fakeAround) Volumes(*v1.Pod, time.Time) Blocked {
+	return Blocked{Reason: "FailedMount", Message: f.missing}
+}
 func (f *fakeAround) ConfigError(*v1.Pod, *v1.Container) string { return f.config }
 func (f *fakeAround) Resize(*v1.Pod) (string, string)           { return f.resize, "no room" }
 func (f *fakeAround) Admit(*v1.Pod) (string, string, bool)      { return f.refuse, f.refuse, f.refuse != "" }

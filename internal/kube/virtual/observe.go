@@ -39,7 +39,10 @@ func (e *Engine) observe() error {
 		}
 		e.synced = append(e.synced, reg.HasSynced)
 	}
-	return nil
+	if len(e.opts.Provisioners) == 0 {
+		return nil
+	}
+	return e.observeStorage()
 }
 
 // seePod takes up a new version of a pod.

@@ -87,6 +87,11 @@ type Options struct {
 	Usage     UsageSource // default: the idle use of the container's model
 	Images    ImageModel  // what pulls cost
 
+	// Provisioners are globs over StorageClass provisioners that the engine plays, for example "*"; none = volumes are
+	// left to others.
+	Provisioners []string
+	DefaultClass bool // install the default StorageClass "virtual" of provisioner fairway.dev/virtual
+
 	KubeletVersion string // default: the version of the linked Kubernetes
 
 	// Watchful asks the control plane to run the node-lifecycle controller with its default timings (true) or with a
@@ -123,6 +128,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.PodStop == 0 {
 		o.PodStop = DefaultPodStop
+	}
+	if o.DefaultClass && len(o.Provisioners) == 0 {
+		o.Provisioners = []string{VirtualProvisioner}
 	}
 	if o.Workers <= 0 {
 		o.Workers = DefaultWorkers

@@ -39,6 +39,7 @@ var shared = sync.OnceValue(func() plane {
 	factory := informers.NewSharedInformerFactory(client, 0)
 	engine, err := virtual.New(virtual.Options{
 		Client: client, Informers: factory, PodStart: 100 * time.Millisecond, PodStop: 50 * time.Millisecond, Heartbeat: virtual.HeartbeatLease,
+		Provisioners: []string{"*"}, DefaultClass: true,
 		NodeGroups: []virtual.NodeGroup{{Name: "web", Size: 3, Zones: []string{"a", "b", "c"}}},
 	})
 	if err != nil {
