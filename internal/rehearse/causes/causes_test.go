@@ -186,3 +186,22 @@ func BenchmarkAnnotate(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(run.Timeline)), "ns/entry")
 }
+
+func TestDerivedEntriesTellWhatARecorderOnlySampled(t *testing.T) {
+	t.Parallel()
+	run := recordtest.Day(recordtest.Options{})
+	if d := Derive(&run); len(d) > 6 {
+		t.Errorf("%d entries repeat what the timeline tells: %+v", len(d), d)
+	}
+	run.Timeline = slices.DeleteFunc(run.Timeline, func(e record.Entry) bool { return e.Kind == record.KindErrors || e.Kind == record.KindLoad })
+	run.Timeline = append(run.Timeline, Derive(&run)...)
+	linked := Annotate(&run)
+	i := slices.IndexFunc(linked, func(e record.Entry) bool { return e.Kind == record.KindErrors && e.Object == "shop/frontend" })
+	if i < 0 || !told(linked, record.KindLoad) {
+		t.Fatal("neither failures nor load were read off the series")
+	}
+	chain := Chain(linked, linked[i].ID)
+	if root := linked[chain[len(chain)-1]-1]; root.Object != "zone loss" {
+		t.Errorf("the chain of %q ends at %q", linked[i].What, root.What)
+	}
+}

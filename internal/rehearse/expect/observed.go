@@ -2,6 +2,7 @@ package expect
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,9 +21,10 @@ type Observed struct {
 	index *causes.Index
 }
 
-// Observe prepares a run: its timeline is folded and linked to causes, its samples turned into series, its bill made,
+// Observe prepares a run: its timeline is completed from the series, folded and linked to causes, its samples turned into series, its bill made,
 // its summary figures computed. The run given is not changed.
 func Observe(run record.Run, prices cost.Prices) Observed {
+	run.Timeline = append(slices.Clone(run.Timeline), causes.Derive(&run)...)
 	run.Timeline = causes.Annotate(&run)
 	o := Observed{Run: &run, Table: run.Table(), Bill: cost.Charge(&run, prices), index: causes.NewIndex(&run)}
 	for _, e := range run.Timeline {

@@ -456,7 +456,7 @@ func (r *Report) root(seed int64, chain []int) string {
 			if e.Kind == record.KindStep {
 				return `"` + e.Object + `"`
 			}
-			return lowerFirst(e.What)
+			return lowerFirst(e.text())
 		}
 	}
 	return ""

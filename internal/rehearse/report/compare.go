@@ -334,7 +334,7 @@ func firstDifference(a, b []Entry) (Divergence, bool) {
 }
 
 func divergence(e Entry, only string) Divergence {
-	return Divergence{Kind: e.Kind, Object: e.Object, OnlyIn: only, What: e.What, T: e.T.UTC().Format("2006-01-02T15:04:05.999Z07:00")}
+	return Divergence{Kind: e.Kind, Object: e.Object, OnlyIn: only, What: e.text(), T: e.T.UTC().Format("2006-01-02T15:04:05.999Z07:00")}
 }
 
 // compareBaseline fills the differences to the paired runs without the change.

@@ -118,7 +118,7 @@ func (r *Report) name(m *Moment, from, to time.Time) {
 	}
 	if best != nil {
 		m.Entry = best.ID
-		m.Title = r.clock(best.T) + " " + best.What
+		m.Title = r.clock(best.T) + " " + best.text()
 		if best.Kind == record.KindStep {
 			m.Title = r.clock(best.T) + " " + best.Object
 		}
@@ -129,7 +129,7 @@ func severeMoments(r *Report) []Moment {
 	list := []Moment{}
 	for _, e := range r.Timeline {
 		if e.Seed == r.Verdict.ShownSeed && severityRank(e.Severity) <= severityRank(record.Warning) && len(list) < worstMoments {
-			list = append(list, Moment{From: e.T.Add(-momentMargin), To: e.T.Add(2 * momentMargin), Title: r.clock(e.T) + " " + e.What, Entry: e.ID})
+			list = append(list, Moment{From: e.T.Add(-momentMargin), To: e.T.Add(2 * momentMargin), Title: r.clock(e.T) + " " + e.text(), Entry: e.ID})
 		}
 	}
 	return list

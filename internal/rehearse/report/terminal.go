@@ -190,7 +190,7 @@ func (r *Report) chain(seed int64, ids []int) string {
 	for _, id := range ids {
 		for _, e := range r.Timeline {
 			if e.ID == id && e.Seed == seed {
-				parts = append(parts, e.What)
+				parts = append(parts, e.text())
 			}
 		}
 	}
@@ -254,13 +254,7 @@ func (s *screen) events(r *Report) {
 	s.line(s.ink.faint, "What mattered most")
 	for _, e := range list {
 		colour := map[record.Severity]string{record.Severe: s.ink.bad, record.Warning: s.ink.warn}[e.Severity]
-		text := e.What
-		if e.Kind == record.KindStep && !strings.Contains(text, e.Object) {
-			text = e.Object + ": " + text
-		}
-		if e.Count > 1 {
-			text += fmt.Sprintf(" (×%d)", e.Count)
-		}
+		text := e.text()
 		s.line(colour, pad(r.clock(e.T), len(r.clock(r.Scenario.Start.Truncate(time.Minute)))+5)+text)
 	}
 }

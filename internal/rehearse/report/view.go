@@ -195,16 +195,30 @@ func (r *Report) what(id int) string {
 	return fmt.Sprintf("entry %d", id)
 }
 
-// text is what an entry says, with its count.
+// text is what an entry says, with its subject where the words lack it, and its count.
 func (e Entry) text() string {
 	t := e.What
-	if e.Kind == record.KindStep && !strings.Contains(t, e.Object) {
-		t = e.Object + ": " + t
+	subject := e.Object
+	if e.Kind != record.KindStep {
+		subject = shortName(or(e.Owner, e.Object))
+	}
+	if strings.HasPrefix(e.Kind, "pod-") || e.Kind == record.KindStep || e.Kind == record.KindEviction || e.Kind == record.KindCrash || e.Kind == record.KindOOM {
+		if subject != "" && !strings.Contains(t, subject) {
+			t = subject + ": " + t
+		}
 	}
 	if e.Count > 1 {
 		t += fmt.Sprintf(" (×%d)", e.Count)
 	}
 	return t
+}
+
+// shortName drops the kind: Deployment/shop/web is shop/web.
+func shortName(object string) string {
+	if _, rest, ok := strings.Cut(object, "/"); ok && strings.Count(object, "/") == 2 {
+		return rest
+	}
+	return object
 }
 
 func (v *view) timeline(r *Report, shown []Entry) {
