@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
 )
 
@@ -60,6 +61,14 @@ func (b *Book) Choose(v virtual.Choice) virtual.Model {
 
 // forEngine is the choice in the engine's terms.
 func (c *Choice) forEngine() virtual.Model {
+	resizeError := ""
+	if c.Resize.Error {
+		resizeError = "the resize fails because of annotation " + v1alpha1.SimResize
+	}
+	delay := c.Resize.Delay
+	if c.Resize.Said && delay == 0 {
+		delay = 1 // at once; the engine takes 0 for its default
+	}
 	return virtual.Model{
 		Why:            c.Why,
 		Ready:          c.Ready,
@@ -72,6 +81,8 @@ func (c *Choice) forEngine() virtual.Model {
 		IgnoreTerm:     c.IgnoreTerm,
 		TermCode:       c.TermCode,
 		StartError:     c.StartError,
+		ResizeDelay:    delay,
+		ResizeError:    resizeError,
 		Usage: virtual.IdleUsage{CPUMilli: c.Usage.CPUMilli, MemoryBytes: c.Usage.MemoryBytes,
 			LeakBytesPerHour: c.Usage.LeakBytesPerHour},
 	}

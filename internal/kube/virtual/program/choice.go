@@ -61,8 +61,10 @@ type Usage struct {
 
 // Pull changes how the image is pulled.
 type Pull struct {
-	Takes time.Duration // 0 = as modelled
-	Error string        // every pull fails with this message
+	Takes      time.Duration // uncontended; 0 = as modelled
+	SizeBytes  int64         // 0 = as modelled
+	SharedWith string        // an image whose layers are not pulled again
+	Error      string        // every pull fails with this message
 }
 
 // Resize changes how a resize of the pod is carried out.

@@ -239,9 +239,24 @@ func (c *Choice) program(q *Question, spec *v1alpha1.ProgramSpec) {
 		c.Logs = append(slices.Clone(c.Logs), Line{At: l.At.Duration, Text: l.Line, Stderr: l.Stream == "stderr"})
 	}
 	slices.SortStableFunc(c.Logs, func(a, b Line) int { return cmp.Compare(a.At, b.At) })
-	if i := spec.Image; i != nil && i.PullError != "" {
-		c.Pull.Error = i.PullError
+	if spec.Image != nil {
+		c.pull(spec.Image)
 	}
+}
+
+// pull takes up what a Program says of the image.
+func (c *Choice) pull(i *v1alpha1.ProgramImage) {
+	c.Pull = Pull{Error: i.PullError, SharedWith: i.LayersSharedWith}
+	if i.Size != nil {
+		c.Pull.SizeBytes = i.Size.Value()
+	}
+	if i.Slow == nil || *i.Slow <= 0 {
+		return
+	}
+	if c.Pull.SizeBytes == 0 {
+		c.Pull.SizeBytes = int64(slowPull.Seconds() * pullBytesPerSecond)
+	}
+	c.Pull.SizeBytes = int64(float64(c.Pull.SizeBytes) * *i.Slow)
 }
 
 // outcome draws one way to end.

@@ -20,6 +20,8 @@ type Rules struct {
 	RealSignals bool
 	// FailUnmodelled makes commands without a model fail with 127 instead of running (`--unmodelled fail`).
 	FailUnmodelled bool
+	// Images says which image references exist.
+	Images Images
 	// Service returns the scenario's service model for a container, or nil.
 	Service func(*Question) *v1alpha1.ServiceModel
 	// Faults returns values in force by annotation key (v1alpha1.SimExit, …), set by a scenario or `fairway sim set`.

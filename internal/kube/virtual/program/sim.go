@@ -398,12 +398,12 @@ func atLeastSaid(d time.Duration) time.Duration {
 
 func setPull(c *Choice, value string) bool {
 	if value == "error" {
-		c.Pull = Pull{Error: "the pull fails because of annotation " + v1alpha1.SimPull}
+		c.Pull.Error = "the pull fails because of annotation " + v1alpha1.SimPull
 		return true
 	}
 	d, ok := duration(value)
 	if ok {
-		c.Pull = Pull{Takes: d}
+		c.Pull.Takes = d
 	}
 	return ok
 }
