@@ -16,12 +16,11 @@ type Bill struct {
 	Total    float64 `json:"total"`
 	Nodes    float64 `json:"nodes"`
 	// Overhead is what no node carries: control plane, load balancers, unused commitments.
-	Overhead  float64 `json:"overhead"`
-	Workloads float64 `json:"workloads"` // Σ max(request, usage) × rate
-	Idle      float64 `json:"idle"`      // Nodes − Workloads
-	IdleShare float64 `json:"idleShare"` // Idle ÷ Nodes; null-free: 0 without nodes
-	// Requested is what workloads reserve and do not use.
-	WorkloadIdle float64 `json:"workloadIdle"`
+	Overhead     float64 `json:"overhead"`
+	Workloads    float64 `json:"workloads"`    // Σ max(request, usage) × rate
+	Idle         float64 `json:"idle"`         // Nodes − Workloads
+	IdleShare    float64 `json:"idleShare"`    // Idle ÷ Nodes; 0 without nodes
+	WorkloadIdle float64 `json:"workloadIdle"` // reserved by workloads and not used
 	NodeHours    float64 `json:"nodeHours"`
 	// PerThousand is Total per 1,000 served requests of the loads; 0 when nothing was served.
 	PerThousand float64 `json:"perThousandRequests"`
