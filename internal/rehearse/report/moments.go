@@ -20,7 +20,7 @@ const (
 )
 
 // moments finds the worst stretches: steps in which requests failed or were slow, weighted by how many, joined when
-// close, and named after the most severe entry that began in them. Without a load severe entries stand for themselves.
+// close, and named after the most severe entry that began in them. Fewer than three are filled up with warnings outside them.
 func moments(r *Report) []Moment {
 	hurt := damage(r.Series)
 	step := time.Duration(r.Series.StepSecond * float64(time.Second))
@@ -47,8 +47,11 @@ func moments(r *Report) []Moment {
 		r.name(&m, from.Add(-momentMargin), to)
 		list = append(list, m)
 	}
-	if len(list) == 0 {
-		list = severeMoments(r)
+	for _, m := range severeMoments(r) {
+		covered := slices.ContainsFunc(list, func(x Moment) bool { return m.From.Before(x.To) && x.From.Before(m.To) })
+		if !covered && len(list) < worstMoments {
+			list = append(list, m)
+		}
 	}
 	slices.SortStableFunc(list, func(a, b Moment) int { return a.From.Compare(b.From) })
 	return list
@@ -128,7 +131,7 @@ func (r *Report) name(m *Moment, from, to time.Time) {
 func severeMoments(r *Report) []Moment {
 	list := []Moment{}
 	for _, e := range r.Timeline {
-		if e.Seed == r.Verdict.ShownSeed && severityRank(e.Severity) <= severityRank(record.Warning) && len(list) < worstMoments {
+		if e.Seed == r.Verdict.ShownSeed && severityRank(e.Severity) <= severityRank(record.Warning) {
 			list = append(list, Moment{From: e.T.Add(-momentMargin), To: e.T.Add(2 * momentMargin), Title: r.clock(e.T) + " " + e.text(), Entry: e.ID})
 		}
 	}
