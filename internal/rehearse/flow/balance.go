@@ -82,7 +82,7 @@ func (s *System) spreadZones(sv *service, serving float64) bool {
 		share := 0.0
 		for _, e := range sv.in {
 			ed := &s.edges[e]
-			for z := range s.zones {
+			for _, z := range s.byZone {
 				from := s.callersIn(ed, sv, z)
 				here := sv.zone[z] * serving
 				switch {
@@ -181,6 +181,11 @@ func (s *System) spreadConnections(sv *service) bool {
 			any = true
 		}
 	}
+	return s.weigh(sv, total) && any
+}
+
+// weigh drops connections whose client is gone and writes each pod's share of the others' traffic.
+func (s *System) weigh(sv *service, total float64) bool {
 	live := sv.conns[:0]
 	for _, c := range sv.conns {
 		if c.live {
@@ -188,9 +193,6 @@ func (s *System) spreadConnections(sv *service) bool {
 		}
 	}
 	sv.conns = live
-	if !any {
-		return false
-	}
 	sum := 0.0
 	for i := range sv.conns {
 		c := &sv.conns[i]

@@ -139,7 +139,10 @@ func (s *System) delay(e *edge, to *service) float64 {
 		return 2 * same
 	}
 	p := 0.0
-	for z := range to.zone {
+	for _, z := range s.byZone {
+		if z >= len(to.zone) {
+			continue
+		}
 		from := s.callersIn(e, to, z)
 		if to.model.Balance == Zone && to.zone[z] > 0 {
 			p += from

@@ -219,25 +219,7 @@ func (s *System) shareNode(n *node) bool {
 	if n.spec.Cores <= 0 {
 		return false
 	}
-	s.claims = s.claims[:0]
-	n.want, n.weight, n.maxWant = 0, 0, 0
-	for _, id := range n.pods {
-		p := &s.pods[id]
-		c := Claim{Weight: Weight(p.spec.CPURequestMilli), Demand: p.want}
-		s.claims = append(s.claims, c)
-		n.want += p.want
-		if p.want > 0 {
-			n.weight += c.Weight
-		}
-		if sv := &s.services[p.spec.Service]; !sv.constant {
-			n.maxWant = max(n.maxWant, s.threads(sv, p))
-		}
-	}
-	for _, c := range n.spec.Others {
-		s.claims = append(s.claims, c)
-		n.want += c.cap()
-		n.weight += c.Weight
-	}
+	s.demands(n)
 	n.contended = n.want > n.spec.Cores
 	n.tight = n.want*1.2 > n.spec.Cores
 	level := 0.0
@@ -282,6 +264,29 @@ func (s *System) shareNode(n *node) bool {
 		}
 	}
 	return moved
+}
+
+// demands collects what the pods of a node want.
+func (s *System) demands(n *node) {
+	s.claims = s.claims[:0]
+	n.want, n.weight, n.maxWant = 0, 0, 0
+	for _, id := range n.pods {
+		p := &s.pods[id]
+		c := Claim{Weight: Weight(p.spec.CPURequestMilli), Demand: p.want}
+		s.claims = append(s.claims, c)
+		n.want += p.want
+		if p.want > 0 {
+			n.weight += c.Weight
+		}
+		if sv := &s.services[p.spec.Service]; !sv.constant {
+			n.maxWant = max(n.maxWant, s.threads(sv, p))
+		}
+	}
+	for _, c := range n.spec.Others {
+		s.claims = append(s.claims, c)
+		n.want += c.cap()
+		n.weight += c.Weight
+	}
 }
 
 // claim records what the pods of a service would use if nobody else were on their nodes.

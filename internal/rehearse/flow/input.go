@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -200,7 +201,9 @@ func (s *System) join(id PodID) {
 	}
 	n := &s.nodes[p.spec.Node-1]
 	if !slices.Contains(n.pods, id) {
-		n.pods = append(n.pods, id)
+		// Sorted, so that sums do not depend on who came first.
+		at, _ := slices.BinarySearchFunc(n.pods, p.spec.Key, func(o PodID, key string) int { return strings.Compare(s.pods[o].spec.Key, key) })
+		n.pods = slices.Insert(n.pods, at, id)
 	}
 	n.changed = true
 }

@@ -25,6 +25,7 @@ type System struct {
 	pods     []pod
 	free     []PodID
 	zones    []string
+	byZone   []int // zones by name: sums over them must not depend on who came first
 	order    []int // services, callers before callees as far as the graph has no cycle
 
 	unsolved bool // an input changed since the last solution
@@ -371,6 +372,8 @@ func (s *System) zoneIndex(name string) int {
 	if i < 0 {
 		s.zones = append(s.zones, name)
 		i = len(s.zones) - 1
+		at := sort.Search(i, func(k int) bool { return s.zones[s.byZone[k]] >= name })
+		s.byZone = slices.Insert(s.byZone, at, i)
 	}
 	return i
 }
