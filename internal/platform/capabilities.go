@@ -71,6 +71,10 @@ func (s Switches) choose(all []Capability, virtual bool) ([]Capability, error) {
 	return chosen, errors.Join(errs...)
 }
 
+func has(on []Capability, name string) bool {
+	return slices.ContainsFunc(on, func(c Capability) bool { return c.Name == name })
+}
+
 func names(all []Capability) string {
 	out := make([]string, len(all))
 	for i, c := range all {

@@ -23,7 +23,7 @@ func furnish(ctx context.Context, c kubernetes.Interface) error {
 		ObjectMeta:  metav1.ObjectMeta{Name: "virtual", Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}},
 		Provisioner: fairway.ProvisionerVirtual, ReclaimPolicy: &reclaim, VolumeBindingMode: &binding, AllowVolumeExpansion: &grow,
 	}
-	if _, err := c.StorageV1().StorageClasses().Create(ctx, class, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+	if _, err := c.StorageV1().StorageClasses().Create(ctx, class, metav1.CreateOptions{}); ignoreExists(err) != nil {
 		return fmt.Errorf("making the default StorageClass: %w", err)
 	}
 	dns := &corev1.Service{
@@ -35,7 +35,7 @@ func furnish(ctx context.Context, c kubernetes.Interface) error {
 		}},
 	}
 	_, err := c.CoreV1().Services(metav1.NamespaceSystem).Create(ctx, dns, metav1.CreateOptions{})
-	if err == nil || apierrors.IsAlreadyExists(err) {
+	if ignoreExists(err) == nil {
 		return nil
 	}
 	// At a second start the address is taken by the Service itself, which is refused before its name is looked at.
@@ -43,4 +43,11 @@ func furnish(ctx context.Context, c kubernetes.Interface) error {
 		return nil
 	}
 	return fmt.Errorf("making the Service of the name server: %w", err)
+}
+
+func ignoreExists(err error) error {
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
 }

@@ -19,6 +19,7 @@ import (
 	fairway "github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/controlplane"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/kubelet"
 	vnet "github.com/fairway-dev/fairway/internal/kube/virtual/net"
 	"github.com/fairway-dev/fairway/internal/kube/virtual/program"
 )
@@ -46,15 +47,16 @@ type Cluster struct {
 	// Stages says how long each part of the start took, in order.
 	Stages []Stage
 
-	house   *House
-	log     *slog.Logger
-	parts   sync.WaitGroup
-	cancels []context.CancelFunc // in the order of starting
-	sockets *vnet.Sockets
-	answers *vnet.Universal
-	died    chan error
-	stop    sync.Once
-	stopErr error
+	house    *House
+	log      *slog.Logger
+	parts    sync.WaitGroup
+	cancels  []context.CancelFunc // in the order of starting
+	sockets  *vnet.Sockets
+	answers  *vnet.Universal
+	kubelets *kubelet.Server
+	died     chan error
+	stop     sync.Once
+	stopErr  error
 }
 
 // Stage is one part of a start.
@@ -119,7 +121,12 @@ func (c *Cluster) start(ctx context.Context, o UpOptions) error {
 	done = c.stage("kinds and rights")
 	if err := parallel(
 		func() error { return installCRDs(ctx, c.Plane.Config(), on) },
-		func() error { return grant(ctx, admin, Namespace, on) },
+		func() error {
+			if err := grant(ctx, admin, Namespace, on); err != nil || !has(on, "metrics") {
+				return err
+			}
+			return metricsEndpoint(ctx, admin, Namespace, vnet.Process)
+		},
 		func() error { return furnish(ctx, admin) },
 	); err != nil {
 		return err
@@ -215,6 +222,10 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 			return nil, err
 		}
 	}
+	c.kubelets, err = kubelet.Wire(kubelet.Parts{Engine: c.Engine, Pods: core.Pods().Informer(), Dialer: c.Dialer, Book: book, Seed: o.Virtual.Seed, TLS: c.answers.TLS})
+	if err != nil {
+		return nil, err
+	}
 	factory.Start(life.Done())
 	c.parts.Go(func() {
 		if err := c.Engine.Run(life); err != nil && life.Err() == nil {
@@ -252,20 +263,22 @@ func (c *Cluster) capabilities(ctx context.Context, o UpOptions, on []Capability
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancels = append(c.cancels, cancel)
+	ready, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
 	c.parts.Go(func() {
 		if err := m.Start(life); err != nil && life.Err() == nil {
-			c.die(fmt.Errorf("controllers: %w", err))
+			err = fmt.Errorf("controllers: %w", err)
+			failed(err)
+			c.die(err)
 		}
 	})
 	select {
 	case <-m.Elected():
-	case err := <-c.died:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("waiting for the controllers: %w", context.Cause(ctx))
+	case <-ready.Done():
+		return context.Cause(ready)
 	}
-	if !m.GetCache().WaitForCacheSync(ctx) {
-		return fmt.Errorf("the caches did not fill: %w", context.Cause(ctx))
+	if !m.GetCache().WaitForCacheSync(ready) {
+		return fmt.Errorf("the caches did not fill: %w", context.Cause(ready))
 	}
 	return nil
 }
@@ -303,6 +316,9 @@ func (c *Cluster) end(ctx context.Context) error {
 	}
 	if c.sockets != nil {
 		c.sockets.Close()
+	}
+	if c.kubelets != nil {
+		errs = append(errs, c.kubelets.Close())
 	}
 	if c.answers != nil {
 		errs = append(errs, c.answers.Close())

@@ -1,0 +1,133 @@
+package metrics
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	fairway "github.com/fairway-dev/fairway/api/v1alpha1"
+)
+
+const (
+	groupPriority   = 100
+	versionPriority = 100
+	// ReplacedAnnotation keeps the spec of an APIService that was taken over, as JSON.
+	ReplacedAnnotation = fairway.Prefix + "replaced-apiservice"
+	// ManagedLabel marks the APIServices that are ours.
+	ManagedLabel = "app.kubernetes.io/managed-by"
+)
+
+// Registration makes the API server forward metrics.k8s.io to a Service of ours.
+type Registration struct {
+	Reader    client.Reader // straight from the API server: APIServices are read once
+	Writer    client.Writer
+	Namespace string // of the Service
+	Service   string
+	Port      int32
+	CABundle  []byte // PEM, that the serving certificate is checked against
+	// TakeOver lets us replace an APIService that belongs to somebody else; its spec is kept in ReplacedAnnotation.
+	TakeOver bool
+	// After is awaited first: an API server that is told of a server that does not answer yet looks again only later.
+	After <-chan struct{}
+	Log   *slog.Logger
+}
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable: only the leader writes.
+func (r *Registration) NeedLeaderElection() bool { return true }
+
+// Start registers every version once. What belongs to another owner is left alone, and said.
+func (r *Registration) Start(ctx context.Context) error {
+	select {
+	case <-r.After:
+	case <-ctx.Done():
+		return nil
+	}
+	for _, v := range versions {
+		if err := r.register(ctx, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Registration) register(ctx context.Context, version string) error {
+	name := version + ".metrics.k8s.io"
+	var have apiregistrationv1.APIService
+	err := r.Reader.Get(ctx, client.ObjectKey{Name: name}, &have)
+	switch {
+	case apierrors.IsNotFound(err):
+		have = apiregistrationv1.APIService{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		r.fill(&have, version)
+		err = r.Writer.Create(ctx, &have)
+	case err != nil:
+	case !r.ours(&have) && !r.TakeOver:
+		r.Log.Warn("the resource metrics API belongs to another server and is left to it; --take-over-metrics=resource takes it",
+			"apiservice", name, "owner", owner(&have))
+		return nil
+	default:
+		if !r.ours(&have) {
+			if err := keep(&have); err != nil {
+				return err
+			}
+		}
+		before := have.DeepCopy()
+		r.fill(&have, version)
+		if same(before, &have) {
+			return nil
+		}
+		err = r.Writer.Update(ctx, &have)
+	}
+	if err != nil {
+		return fmt.Errorf("registering the APIService %s: %w", name, err)
+	}
+	return nil
+}
+
+func (r *Registration) fill(a *apiregistrationv1.APIService, version string) {
+	port := r.Port
+	if a.Labels == nil {
+		a.Labels = map[string]string{}
+	}
+	a.Labels[ManagedLabel] = fairway.CLI
+	a.Spec = apiregistrationv1.APIServiceSpec{
+		Group: "metrics.k8s.io", Version: version, GroupPriorityMinimum: groupPriority, VersionPriority: versionPriority, CABundle: r.CABundle,
+		Service: &apiregistrationv1.ServiceReference{Namespace: r.Namespace, Name: r.Service, Port: &port},
+	}
+}
+
+func (r *Registration) ours(a *apiregistrationv1.APIService) bool {
+	return a.Spec.Service != nil && a.Spec.Service.Namespace == r.Namespace && a.Spec.Service.Name == r.Service
+}
+
+func owner(a *apiregistrationv1.APIService) string {
+	if a.Spec.Service == nil {
+		return "the API server itself"
+	}
+	return "Service " + a.Spec.Service.Namespace + "/" + a.Spec.Service.Name
+}
+
+// keep notes the spec that is about to be replaced.
+func keep(a *apiregistrationv1.APIService) error {
+	b, err := json.Marshal(a.Spec)
+	if err != nil {
+		return err
+	}
+	if a.Annotations == nil {
+		a.Annotations = map[string]string{}
+	}
+	a.Annotations[ReplacedAnnotation] = string(b)
+	return nil
+}
+
+func same(a, b *apiregistrationv1.APIService) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
