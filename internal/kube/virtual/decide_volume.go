@@ -61,7 +61,9 @@ func Provision(pvc *v1.PersistentVolumeClaim, class *storagev1.StorageClass, nod
 }
 
 // driverName makes a CSI driver's name, which is a DNS name, of a provisioner's, which may have a path.
-func driverName(provisioner string) string { return strings.ToLower(strings.ReplaceAll(provisioner, "/", ".")) }
+func driverName(provisioner string) string {
+	return strings.ToLower(strings.ReplaceAll(provisioner, "/", "."))
+}
 
 // volumeAffinity keeps a volume where it can be reached: on the node for local classes, else in the node's zone, else
 // where the class says.

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/fairway-dev/fairway/internal/kube/virtual/stage"
 )
 
 // Engine drives the nodes and pods of one cluster. All its state is guarded by mu; decisions are made by one goroutine,
@@ -43,6 +45,7 @@ type Engine struct {
 	images   imageWorld
 	zonesOut map[string]bool
 	storage  storage
+	stages   *stage.Set // nil: none
 	counters Counters
 	late     time.Duration // of the latest batch
 
@@ -66,6 +69,7 @@ func New(o Options) (*Engine, error) {
 		e.opts.Usage = idleUsage{}
 	}
 	e.initImages()
+	e.compileStages()
 	features, err := declaredFeatures(o.KubeletVersion)
 	if err != nil {
 		return nil, err
@@ -225,7 +229,8 @@ type podRecord struct {
 	since      time.Time
 	retryAt    time.Time // after a failed request
 	retryDelay time.Duration
-	redo       bool     // a decision was made while a request was in flight
+	redo       bool // a decision was made while a request was in flight
+	stage      staged
 	volumes    []string // persistent volumes in use
 	released   bool     // its address and resources were given back
 }
@@ -233,6 +238,11 @@ type podRecord struct {
 // decide moves one pod to now and plans its write. The caller holds mu.
 func (e *Engine) decide(r *podRecord, now time.Time) {
 	if r.gone || r.node == nil || r.node.silent {
+		return
+	}
+	e.takeUp(r, now)
+	if handled, wake := e.stagePod(r, now); handled {
+		e.timers.arm(&r.timer, e.grain(wake))
 		return
 	}
 	in := e.inputs(r)

@@ -46,6 +46,7 @@ type nodeRecord struct {
 	lease             timer
 	again             timer // a refused request
 	evict             timer // the eviction manager's next look
+	stage             staged
 	memory            Pressure
 	starts, lookAfter int // containers started since the last look at memory, and how many make the next
 	creating          bool
@@ -390,7 +391,9 @@ func (e *Engine) seeNode(obj *v1.Node) {
 	fresh := n.obj == nil
 	n.obj = obj
 	now := time.Now()
-	if !n.silent && n.instance && !n.dirty && apiReady(obj) != n.health.Ready && !n.busy {
+	if e.stageNode(n, now) {
+		n.dirty = false
+	} else if !n.silent && n.instance && !n.dirty && apiReady(obj) != n.health.Ready && !n.busy {
 		n.dirty = true // somebody else wrote our condition: say what is true
 	}
 	if n.dirty {

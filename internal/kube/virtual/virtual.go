@@ -16,6 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	kwok "sigs.k8s.io/kwok/pkg/apis/v1alpha1"
+
+	"github.com/fairway-dev/fairway/internal/kube/virtual/stage"
 )
 
 // WritePolicy says how many of the states a pod passes through are written to the API.
@@ -92,6 +95,11 @@ type Options struct {
 	Provisioners []string
 	DefaultClass bool // install the default StorageClass "virtual" of provisioner fairway.dev/virtual
 
+	// Stages are KWOK's, which move pods and nodes in the native engine's place or before it; StageMode says which
+	// (default auto).
+	Stages    []*kwok.Stage
+	StageMode stage.Mode
+
 	KubeletVersion string // default: the version of the linked Kubernetes
 
 	// Watchful asks the control plane to run the node-lifecycle controller with its default timings (true) or with a
@@ -147,6 +155,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Heartbeat, err = oneOf("node heartbeat", o.Heartbeat, HeartbeatAuto, HeartbeatLease, HeartbeatQuiet); err != nil {
 		return o, err
+	}
+	if o.StageMode == "" {
+		o.StageMode = stage.Auto
 	}
 	if o.Behaviour == nil {
 		o.Behaviour = RunForever{}

@@ -17,7 +17,26 @@ import (
 
 	"github.com/fairway-dev/fairway/internal/kube/controlplane"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/stage"
 )
+
+// chaosStage fails running pods that ask for it, as KWOK's users do.
+const chaosStage = `
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-chaos}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchLabels: {chaos: fail}
+    matchExpressions:
+    - {key: '.status.phase', operator: In, values: [Running]}
+  delay: {durationMilliseconds: 300}
+  next:
+    statusTemplate: |
+      phase: Failed
+      reason: Chaos
+`
 
 // plane is one control plane and one engine for all wiring tests of the package: a process can have one.
 type plane struct {
@@ -37,9 +56,13 @@ var shared = sync.OnceValue(func() plane {
 		return plane{err: err}
 	}
 	factory := informers.NewSharedInformerFactory(client, 0)
+	stages, _, err := stage.Read("chaos.yaml", []byte(chaosStage))
+	if err != nil {
+		return plane{err: err}
+	}
 	engine, err := virtual.New(virtual.Options{
 		Client: client, Informers: factory, PodStart: 100 * time.Millisecond, PodStop: 50 * time.Millisecond, Heartbeat: virtual.HeartbeatLease,
-		Provisioners: []string{"*"}, DefaultClass: true,
+		Provisioners: []string{"*"}, DefaultClass: true, Stages: stages,
 		NodeGroups: []virtual.NodeGroup{{Name: "web", Size: 3, Zones: []string{"a", "b", "c"}}},
 	})
 	if err != nil {
@@ -215,4 +238,29 @@ func TestNodesAreReadyUntaintedAndAnswerUsage(t *testing.T) {
 	if err != nil || st.CPUNanoseconds == 0 || st.WorkingSetBytes == 0 {
 		t.Fatalf("node statistics %+v, error %v", st, err)
 	}
+}
+
+func TestStagePreEmptsTheNativeEngineWhichTakesUpItsResult(t *testing.T) {
+	t.Parallel()
+	p, ns := cluster(t)
+	pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "victim", Labels: map[string]string{"chaos": "fail"}}, Spec: podTemplate(nil).Spec}
+	if _, err := p.client.CoreV1().Pods(ns).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		if st := p.pod(t, ns, "victim").Status; st.Phase != v1.PodFailed || st.Reason != "Chaos" {
+			return fmt.Sprintf("phase %s, reason %q", st.Phase, st.Reason)
+		}
+		return ""
+	})
+	if err := p.client.CoreV1().Pods(ns).Delete(t.Context(), "victim", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		pods, err := p.client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{})
+		if err != nil || len(pods.Items) > 0 {
+			return "the failed pod is not removed"
+		}
+		return ""
+	})
 }
