@@ -69,6 +69,9 @@ func (e *Engine) seePod(pod *v1.Pod) {
 		return
 	}
 	r.state.noteResize(r.obj, pod)
+	if e.started && behaviourChanged(r.obj, pod) {
+		defer e.rechoose(r, time.Now())
+	}
 	own := pod.ResourceVersion == r.ours
 	changed := pod.ResourceVersion != r.obj.ResourceVersion
 	r.obj = pod
