@@ -42,6 +42,7 @@ type Engine struct {
 	stuck    map[types.NamespacedName]*podRecord // wait for a ConfigMap or Secret
 	indexes  []uint64                            // bit n: the nth /24 is taken
 	watchful watchfulState
+	leases   bool // nodes renew leases whether or not a fault is in force
 	images   imageWorld
 	zonesOut map[string]bool
 	storage  storage

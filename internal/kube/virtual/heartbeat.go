@@ -22,18 +22,24 @@ const (
 )
 
 // leasing reports whether nodes renew leases now.
-func (e *Engine) leasing() bool {
+func (e *Engine) leasing() bool { return e.leases || e.watchful.on }
+
+// chooseHeartbeat settles, at the start, whether nodes always renew leases. It holds for the engine's life: a cluster
+// that grows past the limit later goes on with leases. The caller holds mu.
+func (e *Engine) chooseHeartbeat() {
 	switch e.opts.Heartbeat {
 	case HeartbeatLease:
-		return true
-	case HeartbeatQuiet:
-		return e.watchful.on
-	default:
-		wanted := 0
+		e.leases = true
+	case HeartbeatAuto:
+		nodes := 0
 		for _, g := range e.groups {
-			wanted += g.want
+			nodes += g.want
 		}
-		return e.watchful.on || max(wanted, len(e.byNode)) <= autoLeaseNodes
+		e.leases = max(nodes, len(e.nodeObjects())) <= autoLeaseNodes
+	}
+	if e.leases && e.opts.Watchful != nil {
+		e.watchful.on = true
+		e.tellWatchful()
 	}
 }
 

@@ -76,8 +76,8 @@ func (e *Engine) adopt() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.started = true
-	all := e.nodeObjects()
-	for _, n := range all {
+	e.chooseHeartbeat()
+	for _, n := range e.nodeObjects() {
 		e.adoptNode(n)
 	}
 	keys := make([]types.NamespacedName, 0, len(e.records))

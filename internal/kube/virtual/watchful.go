@@ -23,11 +23,8 @@ func (e *Engine) watch(on bool, now time.Time) {
 	w := &e.watchful
 	w.calm = time.Time{}
 	e.timers.disarm(&w.timer)
-	if e.opts.Watchful == nil || w.on == on || !on && !w.on {
+	if e.opts.Watchful == nil || e.leases || w.on == on {
 		return
-	}
-	if on && e.leasing() {
-		return // quiet mode is not in force
 	}
 	w.on = on
 	for _, n := range e.sortedNodes() {
@@ -64,7 +61,7 @@ func (watchfulJob) run(_ context.Context, e *Engine) {
 // checkCalm arms the end of watchful mode when every node is Ready or gone, and puts it off when one is not.
 func (e *Engine) checkCalm(now time.Time) {
 	w := &e.watchful
-	if !w.on {
+	if !w.on || e.leases {
 		return
 	}
 	for _, n := range e.byNode {

@@ -223,3 +223,90 @@ func TestKilledContainerRestartsAtOnceAndThenBacksOff(t *testing.T) {
 		return ""
 	})
 }
+
+func TestPodsOfAHangingNodeStayUntilItReturns(t *testing.T) {
+	t.Parallel()
+	p, ns := cluster(t)
+	if err := p.engine.AddGroup(virtual.NodeGroup{Name: "hangs", Size: 1}); err != nil {
+		t.Fatal(err)
+	}
+	p.create(t, ns, "goes", onGroup(podTemplate(nil).Spec, "hangs"))
+	p.create(t, ns, "stays", onGroup(podTemplate(nil).Spec, "hangs"))
+	p.waitReady(t, ns, "goes")
+	p.waitReady(t, ns, "stays")
+	if err := p.engine.CrashNode("hangs-000", virtual.CrashHang, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.client.CoreV1().Pods(ns).Delete(t.Context(), "goes", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // nothing can be waited for: the point is that nothing happens
+	if pod := p.pod(t, ns, "goes"); pod.DeletionTimestamp == nil {
+		t.Error("the pod is not terminating")
+	}
+	if err := p.engine.Heal("hangs-000"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		if _, err := p.client.CoreV1().Pods(ns).Get(t.Context(), "goes", metav1.GetOptions{}); err == nil {
+			return "the pod is still there"
+		}
+		return ""
+	})
+	p.waitReady(t, ns, "stays")
+}
+
+func TestRebootRestartsContainersWithANewAddress(t *testing.T) {
+	t.Parallel()
+	p, ns := cluster(t)
+	if err := p.engine.AddGroup(virtual.NodeGroup{Name: "reboots", Size: 1}); err != nil {
+		t.Fatal(err)
+	}
+	p.create(t, ns, "app", onGroup(podTemplate(nil).Spec, "reboots"))
+	p.waitReady(t, ns, "app")
+	before := p.pod(t, ns, "app").Status.PodIP
+	if err := p.engine.CrashNode("reboots-000", virtual.CrashReboot, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		st := p.pod(t, ns, "app").Status
+		cs := st.ContainerStatuses[0]
+		if cs.RestartCount != 1 || st.PodIP == before || !cs.Ready || cs.LastTerminationState.Terminated.ExitCode != 255 {
+			return fmt.Sprintf("address %s (was %s), container %+v", st.PodIP, before, cs)
+		}
+		return ""
+	})
+}
+
+func TestSpotReclaimShutsDownGracefully(t *testing.T) {
+	t.Parallel()
+	p, ns := cluster(t)
+	if err := p.engine.AddGroup(virtual.NodeGroup{Name: "spot", Size: 1, CapacityType: "spot", ShutdownGracePeriod: 2 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	p.create(t, ns, "app", onGroup(podTemplate(nil).Spec, "spot"))
+	p.waitReady(t, ns, "app")
+	if err := p.engine.SpotReclaim("spot-000", 3*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		st := p.pod(t, ns, "app").Status
+		if st.Phase != v1.PodFailed || st.Reason != "Terminated" {
+			return fmt.Sprintf("phase %s, reason %q", st.Phase, st.Reason)
+		}
+		for _, c := range st.Conditions {
+			if c.Type == v1.DisruptionTarget && c.Reason == v1.PodReasonTerminationByKubelet {
+				return ""
+			}
+		}
+		return "condition DisruptionTarget is missing"
+	})
+	eventually(t, func() string {
+		for _, i := range p.engine.Instances() {
+			if i.Group == "spot" && i.Node == "spot-001" {
+				return ""
+			}
+		}
+		return "no instance replaces the reclaimed one"
+	})
+}
