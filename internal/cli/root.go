@@ -30,6 +30,7 @@ const (
 func commands() []func(Streams) *cobra.Command {
 	return []func(Streams) *cobra.Command{
 		upCommand,
+		rehearseCommand,
 		kubeconfigCommand,
 		versionCommand,
 	}
