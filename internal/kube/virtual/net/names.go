@@ -32,10 +32,10 @@ func (t *Tables) Lookup(host string, from From) (Answer, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return Answer{Addresses: []netip.Addr{a.WithZone("").Unmap()}}, nil
 	}
-	if host == "" || len(host) > nameMax+1 {
+	name := strings.ToLower(strings.TrimSuffix(host, "."))
+	if name == "" || len(name) > nameMax {
 		return Answer{}, notFound(host)
 	}
-	name := strings.ToLower(strings.TrimSuffix(host, "."))
 	if found := hosts(name, from.Pod); found != nil {
 		return Answer{Addresses: found}, nil
 	}
@@ -53,7 +53,10 @@ func (t *Tables) Lookup(host string, from From) (Answer, error) {
 		}
 	}
 	if n := t.nodeNames[name]; n != nil && from.Pod == nil {
-		return Answer{Addresses: nodeAddresses(n)}, nil
+		if found := nodeAddresses(n); len(found) > 0 {
+			return Answer{Addresses: found}, nil
+		}
+		return Answer{}, notFound(host)
 	}
 	return Answer{Outside: name}, nil
 }
