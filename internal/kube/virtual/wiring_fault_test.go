@@ -310,3 +310,36 @@ func TestSpotReclaimShutsDownGracefully(t *testing.T) {
 		return "no instance replaces the reclaimed one"
 	})
 }
+
+func TestMemoryPressureEvictsThePodFurthestAboveItsRequest(t *testing.T) {
+	t.Parallel()
+	p, ns := cluster(t)
+	group := virtual.NodeGroup{Name: "tight", Size: 1, Capacity: v1.ResourceList{v1.ResourceMemory: resource.MustParse("1Gi")}}
+	if err := p.engine.AddGroup(group); err != nil {
+		t.Fatal(err)
+	}
+	for name, memory := range map[string]string{"small": "100Mi", "large": "700Mi"} {
+		pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{"test/memory": memory}}, Spec: onGroup(podTemplate(nil).Spec, "tight")}
+		if _, err := p.client.CoreV1().Pods(ns).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() string {
+		if st := p.pod(t, ns, "large").Status; st.Phase != v1.PodFailed || st.Reason != "Evicted" {
+			return fmt.Sprintf("phase %s, reason %q", st.Phase, st.Reason)
+		}
+		return ""
+	})
+	eventually(t, func() string {
+		n, err := p.client.CoreV1().Nodes().Get(t.Context(), "tight-000", metav1.GetOptions{})
+		for _, taint := range n.Spec.Taints {
+			if err == nil && taint.Key == v1.TaintNodeMemoryPressure {
+				return ""
+			}
+		}
+		return "the node is not tainted for memory pressure"
+	})
+	if pod := p.pod(t, ns, "small"); !ready(pod) {
+		t.Errorf("the small pod is %s", pod.Status.Phase)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -61,7 +62,7 @@ var shared = sync.OnceValue(func() plane {
 		return plane{err: err}
 	}
 	engine, err := virtual.New(virtual.Options{
-		Client: client, Informers: factory, PodStart: 100 * time.Millisecond, PodStop: 50 * time.Millisecond, Heartbeat: virtual.HeartbeatLease,
+		Client: client, Informers: factory, Behaviour: memoryByAnnotation{}, PodStart: 100 * time.Millisecond, PodStop: 50 * time.Millisecond, Heartbeat: virtual.HeartbeatLease,
 		Provisioners: []string{"*"}, DefaultClass: true, Stages: stages,
 		NodeGroups: []virtual.NodeGroup{{Name: "web", Size: 3, Zones: []string{"a", "b", "c"}}},
 	})
@@ -72,6 +73,17 @@ var shared = sync.OnceValue(func() plane {
 	go engine.Run(ctx)
 	return plane{client: client, engine: engine}
 })
+
+// memoryByAnnotation lets a test say what its pods use.
+type memoryByAnnotation struct{}
+
+func (memoryByAnnotation) Choose(c virtual.Choice) virtual.Model {
+	m := virtual.RunForever{}.Choose(c)
+	if q, err := resource.ParseQuantity(c.Pod.Annotations["test/memory"]); err == nil {
+		m.Usage.MemoryBytes = q.Value()
+	}
+	return m
+}
 
 // cluster returns the shared plane and a namespace of the test's own.
 func cluster(t *testing.T) (plane, string) {
