@@ -1,0 +1,510 @@
+package play
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/fairway-dev/fairway/api/v1alpha1"
+	"github.com/fairway-dev/fairway/internal/kube/controlplane"
+	"github.com/fairway-dev/fairway/internal/kube/virtual"
+	"github.com/fairway-dev/fairway/internal/rehearse/flow"
+	"github.com/fairway-dev/fairway/internal/rehearse/load"
+	"github.com/fairway-dev/fairway/internal/rehearse/model"
+	"github.com/fairway-dev/fairway/internal/rehearse/record"
+)
+
+// House is a booted cluster, as the platform builds it: the control plane, the engine that plays its nodes, and Fairway's
+// capabilities.
+type House struct {
+	Plane  *controlplane.ControlPlane
+	Engine *virtual.Engine
+	// Run keeps the engine and the capabilities going until ctx ends.
+	Run func(ctx context.Context) error
+}
+
+// HouseOptions are what a run asks of the house.
+type HouseOptions struct {
+	Document *Document
+	Plane    controlplane.Options
+	Engine   virtual.Options
+}
+
+// Boot builds a house. The informers of the plane are not started yet, so that the run can register its own.
+type Boot func(ctx context.Context, o HouseOptions) (*House, error)
+
+// run is one run in progress. mu guards the model, the cluster's state and everything that follows from them.
+type run struct {
+	doc        *Document
+	spec       specView
+	out        *recorder
+	mu         sync.Mutex
+	wake       chan struct{}
+	cluster    *cluster
+	demand     *demand
+	sampler    *sampler
+	topology   topology
+	deleters   deleters
+	background sync.WaitGroup
+	metrics    *podMetrics
+	applier    *applier
+	client     kubernetes.Interface
+	house      *House
+	steps      *stepRunner
+	rescales   map[string]string
+	start      time.Time // measuring begins
+	end        time.Time
+	failed     string // why the run stops early
+}
+
+// errStopped ends a run that was told to stop.
+var errStopped = errors.New("stopped")
+
+// Run plays the document and writes its record to out. The error says why no usable answer came about; the stream holds
+// what is known by then.
+func Run(ctx context.Context, doc *Document, out io.Writer, boot Boot, versions map[string]string, build string) error {
+	began := startMeter()
+	r := &run{doc: doc, out: newRecorder(record.NewWriter(out)), wake: make(chan struct{}, 1), rescales: map[string]string{}}
+	err := r.play(ctx, boot, versions, build, began)
+	end := record.End{Time: time.Now().UTC(), Execution: began.execution(r)}
+	if r.cluster != nil {
+		end.BudgetBreaks = r.cluster.breaks
+	}
+	if err != nil {
+		end.Incomplete = err.Error()
+	}
+	return errors.Join(err, r.out.end(end))
+}
+
+func (r *run) play(ctx context.Context, boot Boot, versions map[string]string, build string, m *meter) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := r.prepare(); err != nil {
+		return err
+	}
+	if err := r.boot(ctx, boot); err != nil {
+		return err
+	}
+	r.out.event(record.Event{Start: &record.Start{Seed: r.doc.Seed, Versions: versions, Build: build, SampleStep: r.spec.sample, PlayFrom: r.start.UTC(), PlayTo: r.end.UTC()}})
+	for _, a := range append(r.doc.Assumed, r.topology.Assumed...) {
+		r.out.event(record.Event{Assumed: &a})
+	}
+	for _, l := range r.topology.Limits {
+		r.out.event(record.Event{Limit: &l})
+	}
+	if err := r.setUp(ctx); err != nil {
+		return err
+	}
+	r.out.mute(false)
+	m.playing()
+	if err := r.measure(ctx); err != nil {
+		return err
+	}
+	m.played(r)
+	r.finish()
+	return nil
+}
+
+// prepare builds the model from the document: everything that needs no cluster.
+func (r *run) prepare() error {
+	var err error
+	if r.spec, err = viewOf(&r.doc.Scenario); err != nil {
+		return err
+	}
+	r.start, r.end = r.spec.start, r.spec.start.Add(r.spec.duration)
+	objects, err := typed(r.doc.Objects)
+	if err != nil {
+		return err
+	}
+	profiles, err := r.profiles()
+	if err != nil {
+		return err
+	}
+	built, err := model.Build(model.Input{Scenario: &r.doc.Scenario.Spec, Objects: objects, MeanRate: r.meanRates(profiles), Start: time.Now(), Seed: r.doc.Seed})
+	if err != nil {
+		return err
+	}
+	r.topology = topology{built}
+	cfg := built.Config
+	system, err := flow.New(cfg)
+	if err != nil {
+		return err
+	}
+	r.cluster = newCluster(r)
+	r.demand = &demand{r: r, system: system, services: cfg.Services, nodes: map[string]flow.NodeID{}, ordinals: map[string]*ordinals{}, byUID: map[string]*pod{}}
+	for range cfg.Services {
+		r.demand.revisions = append(r.demand.revisions, map[string]int{})
+	}
+	for i := range cfg.Loads {
+		l := loadState{factor: 1, spec: cfg.Loads[i], origin: built.Loads[i]}
+		if o := built.Loads[i].Scenario; o >= 0 {
+			l.profile = profiles[o]
+		}
+		r.demand.loads = append(r.demand.loads, l)
+	}
+	r.sampler = newSampler(r, len(cfg.Services), len(cfg.Loads))
+	r.steps, err = newStepRunner(r)
+	return err
+}
+
+func (r *run) profiles() ([]*load.Profile, error) {
+	var out []*load.Profile
+	for i := range r.doc.Scenario.Spec.Load {
+		l := &r.doc.Scenario.Spec.Load[i]
+		p, err := load.New(l, load.Options{Start: r.start, End: r.end, Seed: r.doc.Seed})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func (r *run) boot(ctx context.Context, boot Boot) error {
+	groups, err := r.nodeGroups()
+	if err != nil {
+		return err
+	}
+	v := r.doc.Scenario.Spec.Virtual
+	house, err := boot(ctx, HouseOptions{
+		Document: r.doc,
+		Plane: controlplane.Options{Profile: controlplane.Rehearsal, Requests: r.request, Events: r.kubeEvent, Scheduler: r.doc.Scheduler,
+			Features: r.doc.Scenario.Spec.Controllers.Kubernetes.FeatureGates},
+		Engine: virtual.Options{NodeGroups: groups, PodStart: virtual.Modelled, PodWrites: virtual.WritePolicy(v.PodWrites), PodEvents: virtual.EventPolicy(v.PodEvents),
+			Heartbeat: virtual.HeartbeatQuiet, TimeGrain: v.TimeGrain.Duration, Workers: 1, Seed: r.doc.Seed, Behaviour: r.behaviour(), Usage: r.demand, OnEvent: r.kubeletEvent},
+	})
+	if err != nil {
+		return err
+	}
+	r.house = house
+	cfg := house.Plane.ConfigAs(userSteps, "system:masters")
+	if r.client, err = kubernetes.NewForConfig(cfg); err != nil {
+		return err
+	}
+	if r.applier, err = newApplier(cfg); err != nil {
+		return err
+	}
+	if err := r.cluster.observe(house.Plane.Informers()); err != nil {
+		return err
+	}
+	r.metrics = &podMetrics{r: r, pods: house.Plane.PodsByLabel()}
+	hpa, err := house.Plane.NewHPA(ctx, controlplane.HPAOptions{Metrics: r.metrics, SyncPeriod: r.spec.hpaSync})
+	if err != nil {
+		return err
+	}
+	house.Plane.StartInformers(ctx)
+	hpa.Start(ctx)
+	go func() {
+		if err := house.Run(ctx); err != nil && ctx.Err() == nil {
+			r.stop(err)
+		}
+	}()
+	return nil
+}
+
+// stop ends the run early.
+func (r *run) stop(err error) {
+	r.mu.Lock()
+	if r.failed == "" {
+		r.failed = err.Error()
+	}
+	r.mu.Unlock()
+	r.poke()
+}
+
+// setUp applies the manifests and plays until the cluster is at rest and the settling time has passed.
+func (r *run) setUp(ctx context.Context) error {
+	left := func(o Object, err error) {
+		r.out.event(record.Event{Limit: &record.Limit{What: "an object was left out", Why: err.Error()}})
+	}
+	if err := r.awaitNodes(ctx); err != nil {
+		return err
+	}
+	if err := r.applier.setUp(ctx, r.doc.Objects, r.doc.Lenient, left); err != nil {
+		return err
+	}
+	if err := r.applyEdits(ctx); err != nil {
+		return err
+	}
+	return r.advanceTo(ctx, r.start, false)
+}
+
+// awaitNodes lets the pools' first nodes join, so that pods are spread over all of them and not over those that came first.
+func (r *run) awaitNodes(ctx context.Context) error {
+	deadline := r.start.Add(-r.spec.settle / 2)
+	for time.Now().Before(deadline) {
+		r.mu.Lock()
+		ready := 0
+		for _, n := range r.cluster.nodes {
+			if n.ready {
+				ready++
+			}
+		}
+		failed := r.failed
+		r.mu.Unlock()
+		if failed != "" {
+			return errors.New(failed)
+		}
+		if ready >= r.spec.nodes {
+			return nil
+		}
+		if err := r.sleep(ctx, time.Now().Add(time.Second)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measure plays the scenario.
+func (r *run) measure(ctx context.Context) error {
+	return r.advanceTo(ctx, r.end, true)
+}
+
+// advanceTo moves the run to an instant: loads, scrapes, what clients learn, model-caused changes, steps and samples, each at
+// its time.
+func (r *run) advanceTo(ctx context.Context, until time.Time, measured bool) error {
+	nextSample := time.Now()
+	if measured {
+		nextSample = nextSample.Add(r.spec.sample)
+		r.began(time.Now())
+	}
+	nextRate, nextScrape := time.Now(), time.Now().Truncate(scrapeEvery).Add(scrapeEvery)
+	for {
+		now := time.Now()
+		r.mu.Lock()
+		if r.failed != "" {
+			r.mu.Unlock()
+			return errors.New(r.failed)
+		}
+		r.demand.advance(now)
+		r.demand.ripen(now)
+		if !now.Before(nextRate) || r.demand.stale {
+			next, err := r.demand.setRates(now)
+			if err != nil {
+				r.mu.Unlock()
+				return err
+			}
+			nextRate = next
+		}
+		if !now.Before(nextScrape) {
+			r.demand.scrape(now)
+			nextScrape = nextScrape.Add(scrapeEvery)
+		}
+		r.memory(now)
+		if !now.Before(nextSample) {
+			r.sampler.take(now, measured)
+			r.progress(now, measured)
+			nextSample = nextSample.Add(r.spec.sample)
+		}
+		next := earliest(until, nextRate, nextScrape, nextSample, r.demand.system.Next())
+		if len(r.demand.lags) > 0 {
+			next = earliest(next, r.demand.lags[0].at)
+		}
+		r.mu.Unlock()
+		if measured {
+			due, err := r.steps.turn(ctx, now)
+			if err != nil {
+				return err
+			}
+			next = earliest(next, due)
+		}
+		if !now.Before(until) {
+			return nil
+		}
+		if err := r.sleep(ctx, next); err != nil {
+			return err
+		}
+	}
+}
+
+// sleep waits until t, or until something asks for attention.
+func (r *run) sleep(ctx context.Context, t time.Time) error {
+	timer := time.NewTimer(time.Until(t))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("%w at %s", errStopped, time.Now().UTC().Format(time.DateTime))
+	case <-timer.C:
+	case <-r.wake:
+	}
+	return nil
+}
+
+func (r *run) poke() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func earliest(t time.Time, others ...time.Time) time.Time {
+	for _, o := range others {
+		if !o.IsZero() && o.Before(t) {
+			t = o
+		}
+	}
+	return t
+}
+
+func (r *run) progress(now time.Time, measured bool) {
+	p := &record.Progress{Time: now.UTC(), Settling: !measured, Nodes: len(r.cluster.nodes), Pods: len(r.cluster.pods), P95Seconds: r.sampler.p95, LastHeadline: r.out.headline}
+	if measured {
+		p.FinishedShare = now.Sub(r.start).Seconds() / r.end.Sub(r.start).Seconds()
+	}
+	r.out.event(record.Event{Progress: p})
+}
+
+// memory kills containers whose working set is above their limit, as the kernel would.
+func (r *run) memory(now time.Time) {
+	for range len(r.demand.scraped) {
+		id, at, ok := r.demand.system.NextMemoryCrossing()
+		if !ok || at.After(now) {
+			return
+		}
+		p := r.demand.podOf(id)
+		if p == nil || p.demand.killed {
+			return
+		}
+		p.demand.killed = true
+		go r.house.Engine.Recheck(p.rec.Namespace, p.rec.Name) // takes the engine's lock, which asks for usage under ours
+	}
+}
+
+func (d *demand) podOf(id flow.PodID) *pod {
+	for _, p := range d.scraped {
+		if p.demand.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+func (r *run) entry(e record.Entry) { r.out.entry(e) }
+
+// scaleReason is why a workload's size changed, as far as an autoscaler said so.
+func (r *run) scaleReason(object string) (why, actor string) {
+	if m, ok := r.rescales[short(object)]; ok {
+		delete(r.rescales, short(object))
+		return m, "horizontal-pod-autoscaler"
+	}
+	return "", ""
+}
+
+// ownerOf is the workload of a pod by name.
+func (r *run) ownerOf(ns, name string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.cluster.byName[ns+"/"+name]; p != nil {
+		return p.rec.Workload
+	}
+	return ""
+}
+
+// request sees every write of a client in this process.
+func (r *run) request(q controlplane.Request) {
+	r.out.request(q)
+	r.deleters.request(q)
+}
+
+// applyEdits makes the quick edits of the scenario's cluster: numbers of replicas and patches.
+func (r *run) applyEdits(ctx context.Context) error {
+	c := &r.doc.Scenario.Spec.Cluster
+	for _, name := range sortedKeys(c.Replicas) {
+		if _, err := r.actScale(ctx, &v1alpha1.ScaleAction{Workload: v1alpha1.Workload(name), Replicas: c.Replicas[name]}); err != nil {
+			return fmt.Errorf("cluster.replicas: %s: %w", name, err)
+		}
+	}
+	for i := range c.Patch {
+		if _, err := r.actPatch(ctx, &c.Patch[i]); err != nil {
+			return fmt.Errorf("cluster.patch %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+// began notes where the workloads stand when measuring begins.
+func (r *run) began(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sampler.take(now, false)
+	for _, w := range r.cluster.workloads {
+		w.availFrom, w.reversals, w.direction, w.revisions = w.availability(), 0, 0, 0
+	}
+}
+
+func (w *workload) availability() float64 {
+	if w.desired <= 0 {
+		return 1
+	}
+	return min(1, float64(w.ready)/float64(w.desired))
+}
+
+// finish writes the tables at the end.
+func (r *run) finish() {
+	r.steps.finish()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.demand.loads {
+		r.out.event(record.Event{Load: ptr(r.sampler.loads[i].record(r.demand.loads[i].spec.Name, false, r.demand.services[r.demand.loads[i].spec.Service].Name))})
+	}
+	for i := range r.demand.services {
+		if !r.demand.services[i].Constant {
+			r.out.event(record.Event{Load: ptr(r.sampler.services[i].record(r.demand.services[i].Name, true, ""))})
+		}
+	}
+	for i := range r.sampler.edges {
+		e := r.sampler.edges[i]
+		r.out.event(record.Event{Call: &e})
+	}
+	for _, name := range r.cluster.names {
+		r.out.event(record.Event{Workload: r.cluster.workloads[name].record(r)})
+	}
+	now := time.Now()
+	for _, p := range r.cluster.living() {
+		if p.demand.known {
+			p.rec.CPUUsedCoreSeconds = r.demand.system.CPUSeconds(p.demand.id, now)
+		}
+		if p.obj.Spec.NodeName == "" {
+			p.rec.Reason, p.rec.Message = "Unschedulable", conditionMessage(p.obj, corev1.PodScheduled)
+		}
+		r.out.event(record.Event{Pod: &p.rec})
+	}
+	for _, name := range sortedKeys(r.cluster.nodes) {
+		r.out.event(record.Event{Node: &r.cluster.nodes[name].rec})
+	}
+}
+
+func (w *workload) record(r *run) *record.Workload {
+	out := &record.Workload{Object: w.object, ReplicasEnd: int(w.ready), DesiredEnd: int(max(w.desired, 0)), Reversals: w.reversals, Revisions: w.revisions,
+		AvailabilityStart: max(w.availFrom, 0), AvailabilityEnd: w.availability(), Service: r.topology.serviceName(w.object)}
+	sum := 0.0
+	for i, n := range w.samples {
+		sum += float64(n)
+		if i == 0 || int(n) < out.ReplicasMin {
+			out.ReplicasMin = int(n)
+		}
+		out.ReplicasMax = max(out.ReplicasMax, int(n))
+	}
+	if len(w.samples) > 0 {
+		out.ReplicasMean = sum / float64(len(w.samples))
+	}
+	return out
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func sortedKeys[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}

@@ -1,0 +1,195 @@
+// Package rehearse runs a scenario's seeds, each in a process of its own that lives in virtual time, and folds what they
+// record. In: a checked scenario and its manifests. Out: one record a seed, from which package report makes every answer.
+package rehearse
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/fairway-dev/fairway/internal/rehearse/play"
+	"github.com/fairway-dev/fairway/internal/rehearse/record"
+	"github.com/fairway-dev/fairway/internal/rehearse/virtualclock"
+)
+
+// Options of a rehearsal.
+type Options struct {
+	Document play.Document // its Seed is set by Seeds
+	Seeds    []int64
+	// Program is the path of fairway-rehearse.
+	Program string
+	// Jobs is how many runs go at once; 0 means as many as processors.
+	Jobs int
+	// MemoryLimitBytes of each run, at which garbage is collected; 0 means a size that follows from the scenario alone. It is
+	// part of the input: another limit moves collections, and with them the order of events.
+	MemoryLimitBytes int64
+	// Timeout of real time for each run; 0 means none.
+	Timeout time.Duration
+	// Progress hears how the runs go on, from several goroutines.
+	Progress func(seed int64, e record.Event)
+}
+
+// Limits of a run's memory.
+const (
+	memoryBase   = 1500 << 20
+	memoryPerPod = 300 << 10 // garbage between two collections grows with the objects that are written
+	memoryMax    = 12 << 30
+)
+
+// MemoryLimit is the limit that follows from a scenario: from the pods its manifests ask for, with room for autoscalers.
+func MemoryLimit(pods int) int64 {
+	return min(memoryBase+int64(pods)*memoryPerPod*3, memoryMax)
+}
+
+// Run plays every seed and returns the records in the order of the seeds. A run that breaks off is among them, with what
+// was known; the error then says why.
+func Run(ctx context.Context, o Options) ([]record.Run, error) {
+	if o.Jobs <= 0 {
+		o.Jobs = 1
+	}
+	runs, errs := make([]record.Run, len(o.Seeds)), make([]error, len(o.Seeds))
+	slots := make(chan struct{}, o.Jobs)
+	var wg sync.WaitGroup
+	for i, seed := range o.Seeds {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if err := runSeed(ctx, o, seed, &runs[i]); err != nil {
+				errs[i] = fmt.Errorf("seed %d: %w", seed, err)
+			}
+		})
+	}
+	wg.Wait()
+	return runs, errors.Join(errs...)
+}
+
+func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error {
+	doc := o.Document
+	doc.Seed = seed
+	input, err := json.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	start, err := play.ClockStart(&doc.Scenario)
+	if err != nil {
+		return err
+	}
+	if o.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("the run took longer than %s", o.Timeout))
+		defer cancel()
+	}
+	stream, streamIn, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	controlOut, control, err := os.Pipe()
+	if err != nil {
+		streamIn.Close()
+		return err
+	}
+	defer control.Close()
+	var stderr tail
+	cmd := exec.Command(o.Program)
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(input), &stderr
+	cmd.ExtraFiles = []*os.File{streamIn, controlOut}
+	cmd.Env = environment(start, seed, o.MemoryLimitBytes)
+	cmd.Dir = "/"
+	err = cmd.Start()
+	streamIn.Close()
+	controlOut.Close()
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", o.Program, err)
+	}
+	// The first request to end closes the control pipe and leaves the run time to write its end; then it is killed.
+	stop := context.AfterFunc(ctx, func() {
+		control.Close()
+		time.AfterFunc(endGrace, func() { _ = cmd.Process.Kill() })
+	})
+	defer stop()
+	readErr := fold(stream, run, func(e record.Event) {
+		if o.Progress != nil {
+			o.Progress(seed, e)
+		}
+	})
+	waitErr := cmd.Wait()
+	switch {
+	case run.End != nil && run.End.Incomplete != "":
+		return errors.New(run.End.Incomplete)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case run.End == nil:
+		return fmt.Errorf("the run broke off (%v): %s", waitErr, stderr.String())
+	}
+	return errors.Join(readErr, waitErr)
+}
+
+// endGrace is how long a run that was told to end may take to write what it knows.
+const endGrace = 10 * time.Second
+
+func fold(stream io.Reader, run *record.Run, heard func(record.Event)) error {
+	r := record.NewReader(stream)
+	for {
+		e, err := r.Read()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			_, _ = io.Copy(io.Discard, stream) // a run whose stream nobody reads would hang
+			return err
+		}
+		run.Add(e)
+		heard(e)
+	}
+}
+
+// environment is all a run gets: another one already orders maps of pointers otherwise.
+func environment(start time.Time, seed, memory int64) []string {
+	return []string{
+		"TZ=UTC", "HOME=/", "TMPDIR=/tmp",
+		"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=" + strconv.FormatInt(memory, 10),
+		"GODEBUG=asyncpreemptoff=1,randautoseed=0,gcstoptheworld=2",
+		"KUBE_FEATURE_WatchListClient=true",
+		virtualclock.StartVariable + "=" + start.UTC().Format(time.RFC3339),
+		virtualclock.SeedVariable + "=" + strconv.FormatInt(seed, 10),
+	}
+}
+
+// tail keeps the end of what a run says on standard error, without the frames that the runtime writes in virtual time.
+type tail struct{ b []byte }
+
+const tailMax = 16 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.b = append(t.b, p...)
+	if len(t.b) > 2*tailMax {
+		t.b = append(t.b[:0], t.b[len(t.b)-tailMax:]...)
+	}
+	return len(p), nil
+}
+
+// String strips the playback headers: two zero bytes, "PB", eight bytes of time, four of length.
+func (t *tail) String() string {
+	b := t.b
+	var out strings.Builder
+	for len(b) > 0 {
+		i := bytes.Index(b, []byte("\x00\x00PB"))
+		if i < 0 || len(b) < i+16 {
+			out.Write(b)
+			break
+		}
+		out.Write(b[:i])
+		b = b[i+16:]
+	}
+	return strings.TrimSpace(out.String())
+}
