@@ -81,7 +81,6 @@ func newAddresses(prefix netip.Prefix) *addresses {
 }
 
 func (a *addresses) set(n int)      { a.used[n>>6] |= 1 << (n & 63) }
-func (a *addresses) clear(n int)    { a.used[n>>6] &^= 1 << (n & 63) }
 func (a *addresses) has(n int) bool { return a.used[n>>6]&(1<<(n&63)) != 0 }
 
 // reserve marks an address found in a pod's status as used.

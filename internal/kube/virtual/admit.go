@@ -16,15 +16,14 @@ import (
 
 // Reasons of refused pods, as the kubelet's.
 const (
-	reasonEvicted        = "Evicted"
-	reasonOSLabel        = "PodOSSelectorNodeLabelDoesNotMatch"
-	reasonOSField        = "PodOSNotSupported"
-	reasonTaint          = "TaintToleration"
-	reasonNodeShutdown   = "NodeShutdown"
-	reasonSysctl         = "SysctlForbidden"
-	messageNodeShutdown  = "Pod was rejected as the node is shutting down."
-	reasonOutOfPrefix    = "OutOf"
-	reasonUnexpectedName = "UnexpectedAdmissionError"
+	reasonEvicted       = "Evicted"
+	reasonOSLabel       = "PodOSSelectorNodeLabelDoesNotMatch"
+	reasonOSField       = "PodOSNotSupported"
+	reasonTaint         = "TaintToleration"
+	reasonNodeShutdown  = "NodeShutdown"
+	reasonSysctl        = "SysctlForbidden"
+	messageNodeShutdown = "Pod was rejected as the node is shutting down."
+	reasonOutOfPrefix   = "OutOf"
 )
 
 // ledger is what the pods of a node were granted, in milli-units of CPU and units of everything else.
@@ -83,11 +82,9 @@ func (l *ledger) lacks(key types.NamespacedName, want, allocatable v1.ResourceLi
 	}
 	var short []shortage
 	for name := range want {
-		have, known := allocatable[name]
-		if !known && name != v1.ResourceCPU && name != v1.ResourceMemory {
+		if _, known := allocatable[name]; !known && name != v1.ResourceCPU && name != v1.ResourceMemory {
 			continue // a cluster-level extended resource
 		}
-		_ = have
 		requested, used, capacity := units(name, want), l.used[name]-units(name, l.granted[key]), units(name, allocatable)
 		if requested > 0 && used+requested > capacity {
 			short = append(short, shortage{name, requested, used, capacity})

@@ -136,12 +136,12 @@ func keepTransition(c *v1.PodCondition, old []v1.PodCondition, now metav1.Time) 
 			return
 		}
 	}
-	if c.LastTransitionTime.IsZero() || podutilOwns(c.Type) {
+	if c.LastTransitionTime.IsZero() || kubeletOwns(c.Type) {
 		c.LastTransitionTime = now
 	}
 }
 
-func podutilOwns(t v1.PodConditionType) bool {
+func kubeletOwns(t v1.PodConditionType) bool {
 	return kubetypes.PodConditionByKubelet(t) || kubetypes.PodConditionSharedByKubelet(t)
 }
 

@@ -24,7 +24,6 @@ type Engine struct {
 	timing Timing
 	log    *slog.Logger
 
-	pods       corelisters.PodLister
 	nodes      corelisters.NodeLister
 	configMaps corelisters.ConfigMapLister
 	secrets    corelisters.SecretLister

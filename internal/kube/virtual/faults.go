@@ -2,6 +2,7 @@ package virtual
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -391,19 +392,10 @@ func (e *Engine) zones() []string {
 	var out []string
 	for _, g := range e.groups {
 		for _, z := range g.spec.Zones {
-			if !contains(out, z) {
+			if !slices.Contains(out, z) {
 				out = append(out, z)
 			}
 		}
 	}
 	return out
-}
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
 }

@@ -13,7 +13,7 @@ import (
 // observe registers the engine's handlers with the shared informers.
 func (e *Engine) observe() error {
 	core := e.opts.Informers.Core().V1()
-	e.pods, e.nodes = core.Pods().Lister(), core.Nodes().Lister()
+	e.nodes = core.Nodes().Lister()
 	e.configMaps, e.secrets = core.ConfigMaps().Lister(), core.Secrets().Lister()
 	pods, err := core.Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { e.seePod(o.(*v1.Pod)) },

@@ -138,8 +138,6 @@ const (
 	reasonStartError    = "StartError"
 	reasonCrashLoop     = "CrashLoopBackOff"
 	reasonConfigError   = "CreateContainerConfigError"
-	reasonRunError      = "RunContainerError"
-	reasonPostStart     = "PostStartHookError"
 	reasonStatusUnknown = "ContainerStatusUnknown"
 )
 
