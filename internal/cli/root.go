@@ -32,6 +32,9 @@ func commands() []func(Streams) *cobra.Command {
 		upCommand,
 		rehearseCommand,
 		kubeconfigCommand,
+		controllerCommand,
+		whyCommand,
+		statusCommand,
 		versionCommand,
 	}
 }

@@ -44,6 +44,7 @@ func metricsCapability() Capability {
 		Roles: []RoleRule{
 			{Namespace: metav1.NamespaceSystem, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"},
 				ResourceNames: []string{"extension-apiserver-authentication"}, Verbs: []string{"get", "list", "watch"}}},
+			{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"services"}, ResourceNames: []string{MetricsService}, Verbs: []string{"get"}}},
 			{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"create"}}},
 			{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"},
 				ResourceNames: []string{servingSecret}, Verbs: []string{"get", "update"}}},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
@@ -48,6 +49,15 @@ func (r *Registration) Start(ctx context.Context) error {
 	case <-r.After:
 	case <-ctx.Done():
 		return nil
+	}
+	// An APIService without its Service would make discovery incomplete and hold up the deletion of namespaces.
+	err := r.Reader.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: r.Service}, &corev1.Service{})
+	if apierrors.IsNotFound(err) {
+		r.Log.Warn("the resource metrics API is not registered: its Service does not exist; the Helm chart brings it", "service", r.Namespace+"/"+r.Service)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking for the Service %s/%s: %w", r.Namespace, r.Service, err)
 	}
 	for _, v := range versions {
 		if err := r.register(ctx, v); err != nil {

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairway-dev/fairway/internal/platform"
+)
+
+func controllerCommand(s Streams) *cobra.Command {
+	var f clusterFlags
+	o := platform.ControllerOptions{LeaderElection: true, Namespace: platform.Namespace, MetricsAddress: ":8080", HealthAddress: ":8081", ListenAddress: "0.0.0.0"}
+	var capabilities []string
+	var verbose int
+	c := &cobra.Command{
+		Use:   "controller",
+		Short: "Run Fairway's capabilities on an existing cluster",
+		Long: `Run the capabilities of Fairway on an existing cluster, usually in a pod from the Helm chart. Of several replicas one
+leads and writes; all serve the metrics APIs.`,
+		Example: `  fairway controller --kubeconfig ~/.kube/config --leader-elect=false
+  fairway controller --take-over-metrics=resource`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error {
+			for _, t := range o.TakeOver {
+				if err := oneOf("--take-over-metrics", t, "resource"); err != nil {
+					return err
+				}
+			}
+			o.Capabilities = capabilities
+			if err := o.Capabilities.Check(); err != nil {
+				return usage(err)
+			}
+			cfg, _, err := f.load()
+			if err != nil {
+				return err
+			}
+			o.Config = cfg
+			level := slog.LevelInfo
+			if verbose > 0 {
+				level = slog.LevelDebug
+			}
+			o.Log = slog.New(folding(slog.NewJSONHandler(s.Err, &slog.HandlerOptions{Level: level})))
+			err = platform.Controller(c.Context(), o)
+			if errors.Is(err, c.Context().Err()) {
+				return nil
+			}
+			return err
+		},
+	}
+	fs := c.Flags()
+	f.add(fs)
+	fs.StringSliceVar(&capabilities, "capabilities", nil, "switch capabilities on or off: -metrics,…")
+	fs.BoolVar(&o.LeaderElection, "leader-elect", o.LeaderElection, "let one of several replicas lead")
+	fs.StringVar(&o.Namespace, "system-namespace", o.Namespace, "the namespace of Fairway's own objects")
+	fs.StringVar(&o.MetricsAddress, "metrics-address", o.MetricsAddress, "where Prometheus metrics are served; empty = nowhere")
+	fs.StringVar(&o.HealthAddress, "health-address", o.HealthAddress, "where /healthz and /readyz are served; empty = nowhere")
+	fs.StringVar(&o.ListenAddress, "listen", o.ListenAddress, "the address on which the metrics APIs are served")
+	fs.StringSliceVar(&o.TakeOver, "take-over-metrics", nil, "take these metrics APIs over from another server: resource")
+	fs.StringVar(&o.KubeletTLS.CAFile, "kubelet-certificate-authority", "", "PEM file of the authority that signs kubelets' certificates (default: the cluster's)")
+	fs.BoolVar(&o.KubeletTLS.Insecure, "kubelet-insecure-tls", false, "do not verify kubelets' certificates")
+	fs.CountVarP(&verbose, "verbose", "v", "log more")
+	return c
+}

@@ -1,0 +1,58 @@
+package platform
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+
+	"k8s.io/client-go/rest"
+)
+
+// ControllerOptions say how the capabilities run on an existing cluster.
+type ControllerOptions struct {
+	Config         *rest.Config
+	Namespace      string // of Fairway's own objects and its lease
+	LeaderElection bool   // one of several replicas writes
+	Capabilities   Switches
+	MetricsAddress string // host:port of Prometheus metrics; "" = not served
+	HealthAddress  string // host:port of /healthz and /readyz; "" = not served
+	ListenAddress  string // host on which the metrics APIs are served
+	TakeOver       []string
+	KubeletTLS     KubeletTLS
+	Log            *slog.Logger
+}
+
+// Controller runs the capabilities against a cluster until ctx ends or one of them fails for good.
+func Controller(ctx context.Context, o ControllerOptions) error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	on, err := o.Capabilities.choose(Capabilities(), false)
+	if err != nil {
+		return err
+	}
+	cfg := rest.CopyConfig(o.Config)
+	cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
+	if err := installCRDs(ctx, cfg, on); err != nil {
+		return err
+	}
+	m, err := newManager(managerOptions{config: cfg, on: on, leaderElection: o.LeaderElection, namespace: o.Namespace,
+		metricsAddress: o.MetricsAddress, healthAddress: o.HealthAddress, log: o.Log})
+	if err != nil {
+		return err
+	}
+	h := &House{Manager: m, Log: o.Log, Namespace: o.Namespace, TakeOver: o.TakeOver, KubeletTLS: o.KubeletTLS,
+		Listen: func(port int) (net.Listener, error) {
+			return net.Listen("tcp", net.JoinHostPort(o.ListenAddress, strconv.Itoa(port)))
+		}}
+	if err := h.setUp(ctx, on); err != nil {
+		return err
+	}
+	o.Log.Info("Fairway is running", "capabilities", names(on), "cluster", cfg.Host)
+	if err := m.Start(ctx); err != nil {
+		return fmt.Errorf("controllers: %w", err)
+	}
+	return nil
+}
