@@ -92,7 +92,7 @@ func world() *Tables {
 	t.SetPod(pod("web-1", "10.128.0.5", 8080))
 	t.SetPod(pod("web-2", "10.128.1.5", 8080, func(p *corev1.Pod) { p.Spec.NodeName, p.Status.HostIP = "n2", "10.112.0.3" }))
 	t.SetPod(pod("edge", "10.128.0.6", 8443, func(p *corev1.Pod) { p.Spec.Containers[0].Ports[0].HostPort = 443 }))
-	t.SetPod(pod("agent", "10.112.0.2", 9100, func(p *corev1.Pod) { p.Spec.HostNetwork = true }))
+	t.SetPod(pod("exporter", "10.112.0.2", 9100, func(p *corev1.Pod) { p.Spec.HostNetwork = true }))
 	t.SetService(svc("web", "10.96.1.1", func(s *corev1.Service) {
 		s.Spec.Ports[0].NodePort = 30080
 		s.Spec.ExternalIPs = []string{"203.0.113.7"}
