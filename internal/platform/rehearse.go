@@ -58,6 +58,7 @@ func versions() map[string]string {
 
 // bootRehearsal builds the house of a run. The engine plays the nodes as the cluster's infrastructure, with its rights.
 func bootRehearsal(ctx context.Context, o play.HouseOptions) (*play.House, error) {
+	o.Plane.Scratch = "." // a directory of this run alone; absolute paths would differ between runs
 	plane, err := controlplane.Start(ctx, o.Plane)
 	if err != nil {
 		return nil, err

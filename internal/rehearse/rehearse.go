@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,11 +101,21 @@ func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error 
 	}
 	defer control.Close()
 	var stderr tail
-	cmd := exec.Command(o.Program)
-	cmd.Stdin, cmd.Stderr = bytes.NewReader(input), &stderr
+	// Everything the run can see of this machine is the same for equal input: its name, its environment, and a directory of
+	// its own in which paths are relative.
+	scratch, err := os.MkdirTemp("", "fairway-rehearse-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	stdin, err := inputFile(scratch, input)
+	if err != nil {
+		return err
+	}
+	defer stdin.Close()
+	cmd := &exec.Cmd{Path: o.Program, Args: []string{ProgramName}, Dir: scratch, Stdin: stdin, Stderr: &stderr}
 	cmd.ExtraFiles = []*os.File{streamIn, controlOut}
 	cmd.Env = environment(start, seed, o.MemoryLimitBytes)
-	cmd.Dir = "/"
 	err = cmd.Start()
 	streamIn.Close()
 	controlOut.Close()
@@ -132,6 +143,15 @@ func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error 
 		return fmt.Errorf("the run broke off (%v): %s", waitErr, stderr.String())
 	}
 	return errors.Join(readErr, waitErr)
+}
+
+// inputFile holds the document: a file is read the same way each time, a pipe in pieces that depend on real time.
+func inputFile(dir string, input []byte) (*os.File, error) {
+	name := filepath.Join(dir, "document.json")
+	if err := os.WriteFile(name, input, 0o600); err != nil {
+		return nil, err
+	}
+	return os.Open(name)
 }
 
 // endGrace is how long a run that was told to end may take to write what it knows.

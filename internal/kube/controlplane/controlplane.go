@@ -58,6 +58,7 @@ const (
 type Options struct {
 	DataDir   string   // kubeconfig, keys, lock and store; "" = memory store in a temporary directory that Stop removes
 	Memory    bool     // the store in memory although DataDir is given
+	Scratch   string   // without DataDir: an existing directory for keys instead of a temporary one; Stop leaves it
 	Listen    string   // host:port; "" = 127.0.0.1:0, a free port, kept in DataDir so that the kubeconfig stays valid
 	Profile   Profile  // Full or Rehearsal
 	Dialer    DialFunc // reaches pods, Services and nodes; nil = the machine's network
@@ -124,7 +125,7 @@ func (p *ControlPlane) start(ctx context.Context) error {
 		return err
 	}
 	p.address = listener.Addr().String()
-	if p.identity, err = loadIdentity(filepath.Join(p.dir, "pki"), p.address); err != nil {
+	if p.identity, err = loadIdentity(filepath.Join(p.dir, "pki"), p.address, p.opts.Profile); err != nil {
 		return err
 	}
 	if err := p.openStore(ctx); err != nil {
@@ -295,6 +296,10 @@ func (p *ControlPlane) openDir() error {
 		}
 		p.cleanup = append(p.cleanup, release)
 		return checkFormat(p.dir, p.opts.Memory)
+	}
+	if p.opts.Scratch != "" {
+		p.dir = p.opts.Scratch
+		return nil
 	}
 	dir, err := os.MkdirTemp("", "fairway-")
 	if err != nil {

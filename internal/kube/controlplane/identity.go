@@ -47,11 +47,12 @@ type leaf struct {
 	hosts   []string
 }
 
-func leaves(address string) []leaf {
+func leaves(address string, profile Profile) []leaf {
 	host, _, _ := net.SplitHostPort(address)
 	hosts := []string{"127.0.0.1", "::1", "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
 		"kubernetes.default.svc.cluster.local", APIServiceIP, AdvertisedAddress, host}
-	if h, err := os.Hostname(); err == nil {
+	// A rehearsal has no listener, and nothing of this machine may be in it.
+	if h, err := os.Hostname(); err == nil && profile == Full {
 		hosts = append(hosts, h)
 	}
 	return []leaf{
@@ -63,7 +64,7 @@ func leaves(address string) []leaf {
 }
 
 // loadIdentity reads the directory's keys, makes what is missing and renews what ends soon.
-func loadIdentity(dir, address string) (*identity, error) {
+func loadIdentity(dir, address string, profile Profile) (*identity, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the key directory: %w", err)
 	}
@@ -71,7 +72,7 @@ func loadIdentity(dir, address string) (*identity, error) {
 	if err := id.loadCA(); err != nil {
 		return nil, err
 	}
-	for _, l := range leaves(address) {
+	for _, l := range leaves(address, profile) {
 		if id.valid(l) {
 			continue
 		}
