@@ -107,7 +107,8 @@ type Instance struct {
 	Model     *Model
 }
 
-// UsageSource says what containers use. It is asked at reads only; nothing ticks.
+// UsageSource says what containers use. It is asked at reads, starts and ends only; nothing ticks. It is called while the
+// engine decides and must not call the engine.
 type UsageSource interface {
 	// Usage returns what the instance used until at.
 	Usage(i Instance, at time.Time) Usage

@@ -104,8 +104,16 @@ type Plan struct {
 	Started bool
 	// Changed: the program state moved.
 	Changed bool
+	// Exited are the instances that ended, for the node's cumulative counters.
+	Exited []ExitedInstance
 	// Freed: the pod's address and resources go back to the node.
 	Freed bool
+}
+
+// ExitedInstance is one run of a container that is over.
+type ExitedInstance struct {
+	Instance
+	At time.Time
 }
 
 // PodEvent is an event about a pod or one of its containers.
@@ -197,6 +205,10 @@ func (d *decider) observe(now time.Time) {
 			grace = *g
 		}
 		d.stop(now, grace, true)
+		// An engine that was away finds deletions that are overdue. The timestamp is cut to whole seconds.
+		if due := d.pod.DeletionTimestamp.Add(time.Second); due.Before(s.Stop.Deadline) {
+			s.Stop.Deadline = due
+		}
 	}
 	d.observeResize(now)
 	if at := d.activeDeadline(); !at.IsZero() && !at.After(now) && s.Stop == nil && s.Ended.IsZero() {

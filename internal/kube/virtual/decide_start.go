@@ -156,6 +156,9 @@ func (d *decider) instance(c *Container) Instance {
 func (d *decider) exit(c *Container) {
 	e := c.End
 	e.Started, e.ID = c.Started, c.ID
+	past, model := d.instance(c), c.Model // a copy: the next instance may have another
+	past.Model = &model
+	d.plan.Exited = append(d.plan.Exited, ExitedInstance{past, e.At})
 	c.Run, c.Exited, c.End = RunExited, e, Exit{}
 	c.Startup, c.Readiness, c.Liveness = Flip{}, Flip{}, Flip{}
 	c.Ready, c.StartupDone, c.HookDone = false, false, time.Time{}

@@ -188,11 +188,11 @@ func merge(policy WritePolicy, d Difference, pod *v1.Pod, s *PodState, hold bool
 		return later(since.Add(generationLate), now)
 	case d.Barrier:
 		return true, time.Time{}
-	case d.Sandbox && s.starting() && !wake.IsZero():
+	case d.Sandbox && s.starting() && (!wake.IsZero() || s.pulling()):
 		return false, time.Time{}
 	case hold:
 		return false, time.Time{}
-	case policy == WritesLean && s.starting() && !wake.IsZero():
+	case policy == WritesLean && s.starting() && (!wake.IsZero() || s.pulling()):
 		return false, time.Time{} // "admitted" goes with "running"
 	case !wake.IsZero() && wake.Sub(now) < mergeWindow && now.Sub(since) < mergeWindow:
 		return false, time.Time{}
@@ -220,6 +220,16 @@ func (s *PodState) starting() bool {
 		}
 	}
 	return true
+}
+
+// pulling reports whether an image is on its way: its arrival wakes the pod.
+func (s *PodState) pulling() bool {
+	for i := range s.Containers {
+		if s.Containers[i].Run == RunPulling {
+			return true
+		}
+	}
+	return false
 }
 
 // removable reports whether a stopped pod that is being deleted may be removed without showing its terminal status

@@ -251,6 +251,9 @@ func (e *Engine) decide(r *podRecord, now time.Time) {
 	for i := range plan.Events {
 		e.podEvent(r, &plan.Events[i])
 	}
+	for i := range plan.Exited {
+		e.countPast(r.node, &plan.Exited[i])
+	}
 	if plan.Freed {
 		e.freed(r, now)
 	}

@@ -268,3 +268,29 @@ func TestRefusedPodFailsAndNeverRuns(t *testing.T) {
 	w.run(time.Minute)
 	w.wrote("0s Failed(OutOfcpu)")
 }
+
+func TestEphemeralContainerStartsLateAndNeverRestarts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, simplePod("p", "app"), programs{"debug": {exits(5*time.Second, 1)}}, WritesObservable).run(time.Minute)
+	pod := *w.pod
+	pod.Spec.EphemeralContainers = []v1.EphemeralContainer{{EphemeralContainerCommon: v1.EphemeralContainerCommon{Name: "debug", Image: "tools:1"}}}
+	pod.Generation++
+	w.pod = &pod
+	w.run(5 * time.Minute)
+	last := w.writes[len(w.writes)-1]
+	if last != "1m5.8s Running Ready app=running debug=Error:1" {
+		t.Errorf("writes %q", w.writes)
+	}
+}
+
+func TestLeanPodThatWaitsForItsImageWritesNothingMeanwhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, simplePod("p", "app"), RunForever{}, WritesLean)
+	arrives := w.start.Add(30 * time.Second)
+	w.answers.image = func(_ string, now time.Time) ImageAnswer {
+		return ImageAnswer{Present: !now.Before(arrives), Pulling: now.Before(arrives)}
+	}
+	w.run(30 * time.Second)
+	w.run(time.Minute)
+	w.wrote("30.8s Running Ready app=running")
+}

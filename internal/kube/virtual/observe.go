@@ -172,7 +172,15 @@ func (e *Engine) forget(r *podRecord) {
 		return
 	}
 	if r.state != nil && r.state.Ended.IsZero() {
-		e.freed(r, time.Now())
+		now := time.Now()
+		in := e.inputs(r)
+		d := decider{s: r.state, in: &in, pod: r.obj}
+		for i := range r.state.Containers {
+			if c := &r.state.Containers[i]; c.Run == RunRunning {
+				e.countPast(r.node, &ExitedInstance{d.instance(c), now})
+			}
+		}
+		e.freed(r, now)
 	}
 	delete(r.node.pods, r.key)
 }

@@ -92,6 +92,13 @@ func (e *Engine) podStats(r *podRecord, at time.Time) PodStats {
 	return p
 }
 
+// countPast keeps what an ended instance used in its node's cumulative counter, which must never fall.
+func (e *Engine) countPast(n *nodeRecord, x *ExitedInstance) {
+	if used := e.opts.Usage.Usage(x.Instance, x.At).CPUSeconds; used > 0 {
+		n.pastCPU += uint64(used * 1e9)
+	}
+}
+
 // usage asks the source, and caps the working set at the limit: beyond it the container is killed.
 func (e *Engine) usage(r *podRecord, c *Container, at time.Time) Usage {
 	u := e.opts.Usage.Usage(Instance{Pod: r.obj, Container: c.spec(r.obj).Name, Restart: c.Restarts, Started: c.Started, Model: &c.Model}, at)
