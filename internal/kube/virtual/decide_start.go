@@ -92,6 +92,7 @@ func (d *decider) run(c *Container, t time.Time) {
 		c.ImageID = imageID(spec.Image)
 	}
 	c.Started, c.Run = t, RunRunning
+	d.s.RestartingAll = false
 	c.Wait, c.WaitMessage, c.Due, c.ShowWait = "", "", time.Time{}, time.Time{}
 	c.Killing, c.ForceRestart, c.End = false, false, Exit{}
 	d.raiseBackoff(c, t)
@@ -163,6 +164,9 @@ func (d *decider) exit(c *Container) {
 	c.Startup, c.Readiness, c.Liveness = Flip{}, Flip{}, Flip{}
 	c.Ready, c.StartupDone, c.HookDone = false, false, time.Time{}
 	d.plan.Changed = true
+	if e.Reason != reasonRestartAll && d.s.Stop == nil && d.restartsAll(c) {
+		d.restartAll(e.At)
+	}
 }
 
 // shouldRestart reports whether an ended container runs again.

@@ -121,6 +121,9 @@ func conditions(s *PodState, in *Inputs, st *v1.PodStatus, now time.Time) []v1.P
 		kubestatus.GeneratePodReadyCondition(pod, old, out, all, st.Phase),
 		kubestatus.GenerateContainersReadyCondition(pod, old, all, st.Phase),
 		v1.PodCondition{Type: v1.PodScheduled, Status: v1.ConditionTrue, ObservedGeneration: generation})
+	if c, ok := restartAllCondition(s, pod, st.Phase); ok {
+		out = append(out, c)
+	}
 	at := metav1.NewTime(now.Truncate(time.Second))
 	for i := range out {
 		keepTransition(&out[i], old.Conditions, at)
@@ -240,7 +243,7 @@ func countApps(s *PodState) (n int) {
 }
 
 func (c *Container) restartable(pod *v1.Pod) bool {
-	if c.ForceRestart && pod.Spec.RestartPolicy != v1.RestartPolicyNever {
+	if c.ForceRestart && pod.Spec.RestartPolicy != v1.RestartPolicyNever || c.Exited.Reason == reasonRestartAll {
 		return true
 	}
 	return podutil.ContainerShouldRestart(*c.spec(pod), pod.Spec, c.Exited.Code)

@@ -294,3 +294,20 @@ func TestLeanPodThatWaitsForItsImageWritesNothingMeanwhile(t *testing.T) {
 	w.run(time.Minute)
 	w.wrote("30.8s Running Ready app=running")
 }
+
+func TestARuleRestartsAllContainersFromTheFirstInitContainer(t *testing.T) {
+	t.Parallel()
+	pod := policy(withInit(simplePod("p", "app", "peer"), "one"), v1.RestartPolicyNever)
+	never := v1.ContainerRestartPolicyNever
+	pod.Spec.Containers[0].RestartPolicy = &never
+	pod.Spec.Containers[0].RestartPolicyRules = []v1.ContainerRestartRule{{Action: v1.ContainerRestartRuleActionRestartAllContainers,
+		ExitCodes: &v1.ContainerRestartRuleOnExitCodes{Operator: v1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{42}}}}
+	w := newWorld(t, pod, programs{"app": {exits(10*time.Second, 42), {}}, "peer": {{}}, "one": {exits(time.Second, 0)}}, WritesLean).run(time.Minute)
+	w.wrote("4.6s Running Ready one=Completed:0 app=running peer=running",
+		"13.8s Running one=Completed:0 app=Error:42 peer=RestartingAllContainers:137",
+		"14.6s Pending one=running/1 app=Error:42 peer=RestartingAllContainers:137",
+		"16.4s Running Ready one=Completed:0/1 app=running/1 peer=running/1")
+	if c := findCondition(w.pod.Status.Conditions, v1.AllContainersRestarting); c == nil || c.Status != v1.ConditionFalse {
+		t.Errorf("condition %+v", c)
+	}
+}

@@ -147,7 +147,8 @@ func (w *world) check(old, next *v1.PodStatus) {
 	if terminalPhase(old.Phase) && old.Phase != next.Phase {
 		w.t.Errorf("terminal phase %s became %s", old.Phase, next.Phase)
 	}
-	if old.Phase == v1.PodRunning && next.Phase == v1.PodPending {
+	// As with a kubelet, a pod whose init containers all run again is pending meanwhile.
+	if old.Phase == v1.PodRunning && next.Phase == v1.PodPending && findCondition(next.Conditions, v1.AllContainersRestarting) == nil {
 		w.t.Errorf("a running pod became pending: %s", summary(next))
 	}
 	ready := findCondition(next.Conditions, v1.PodReady)

@@ -21,6 +21,8 @@ type PodState struct {
 
 	Containers []Container // init containers in spec order, then app containers, then ephemeral ones
 
+	RestartingAll bool // an exit rule restarts every container; true until the first runs again
+
 	Stop  *Stop     // not nil: everything is being stopped for good
 	Ended time.Time // not zero: no container runs or ever will; the phase is final
 
