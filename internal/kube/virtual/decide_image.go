@@ -104,6 +104,7 @@ func (x *transfers) next() time.Time {
 
 // imageStore is what one node has of images.
 type imageStore struct {
+	node      *nodeRecord
 	bandwidth float64
 	parallel  int
 	capacity  int64

@@ -111,23 +111,17 @@ func (e *Engine) pullsDue(now time.Time) {
 
 // imageArrived lets the pods go on that waited for the image, and makes room on the disk if need be.
 func (e *Engine) imageArrived(p *pull, now time.Time) {
-	for _, n := range e.sortedNodes() {
-		if n.images != p.store {
-			continue
-		}
-		inUse := map[string]bool{}
-		for _, r := range n.sortedRecords() {
-			for i := range r.state.Containers {
-				c := &r.state.Containers[i]
-				inUse[c.spec(r.obj).Image] = true
-				if c.Run == RunPulling {
-					e.touch(r)
-				}
+	inUse := map[string]bool{}
+	for _, r := range p.store.node.sortedRecords() {
+		for i := range r.state.Containers {
+			c := &r.state.Containers[i]
+			inUse[c.spec(r.obj).Image] = true
+			if c.Run == RunPulling {
+				e.touch(r)
 			}
 		}
-		p.store.collect(0, inUse, now)
-		return
 	}
+	p.store.collect(0, inUse, now)
 }
 
 // Image implements Surroundings.

@@ -157,6 +157,7 @@ func (e *Engine) enroll(n *nodeRecord, index int) {
 		shape = &n.group.spec
 	}
 	n.images = newImageStore(shape)
+	n.images.node = n
 	n.ledger, n.deferred = newLedger(), map[types.NamespacedName]*podRecord{}
 	if n.group != nil {
 		n.view.BackoffMax = n.group.spec.CrashLoopBackOffMax
@@ -378,7 +379,8 @@ func (e *Engine) seeNode(obj *v1.Node) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := e.byNode[obj.Name]
-	if n == nil {
+	fresh := n == nil
+	if fresh {
 		if !e.started || !drives(obj) {
 			return
 		}
@@ -388,7 +390,7 @@ func (e *Engine) seeNode(obj *v1.Node) {
 			e.enqueueNode(n)
 		}
 	}
-	fresh := n.obj == nil
+	fresh = fresh || n.obj == nil
 	n.obj = obj
 	now := time.Now()
 	if e.stageNode(n, now) {
@@ -401,7 +403,7 @@ func (e *Engine) seeNode(obj *v1.Node) {
 	}
 	e.checkInstance(n, now)
 	e.checkCalm(now)
-	if fresh || len(n.pods) == 0 {
+	if fresh {
 		e.placeOn(n)
 	}
 }

@@ -191,6 +191,7 @@ func (e *Engine) seeVolume(pv *v1.PersistentVolume) {
 		return
 	}
 	name, uid := pv.Name, pv.UID
+	delete(e.storage.uses, name)
 	e.after("delete "+name, time.Second, func(ctx context.Context, e *Engine) error {
 		return e.opts.Client.CoreV1().PersistentVolumes().Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
 	})
