@@ -289,7 +289,11 @@ func (r *run) evictAll(ctx context.Context, name string, grace *v1alpha1.Duratio
 			s := int64(grace.Seconds())
 			e.DeleteOptions = &metav1.DeleteOptions{GracePeriodSeconds: &s}
 		}
-		err := r.client.PolicyV1().Evictions(p.Namespace).Evict(ctx, e)
+		if r.checker != nil && r.doc.Plant == PlantIgnoreBudget {
+			err = r.checker.evictRegardless(ctx, p.Namespace, p.Name)
+		} else {
+			err = r.client.PolicyV1().Evictions(p.Namespace).Evict(ctx, e)
+		}
 		if err != nil && !apierrors.IsTooManyRequests(err) && !apierrors.IsNotFound(err) {
 			return left, err
 		}

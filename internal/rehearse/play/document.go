@@ -23,6 +23,11 @@ type Document struct {
 	Assumed []record.Assumed `json:"assumed,omitempty"`
 	// Lenient goes on without objects that the API server refuses.
 	Lenient bool `json:"lenient,omitempty"`
+	// Check holds the run against the invariants of the house, on every change and each virtual minute; the first that is
+	// broken ends it. For scenarios that end in peace: the last fault healed half an hour before.
+	Check bool `json:"check,omitempty"`
+	// Plant breaks the house on purpose (one of the Plant constants), to see that Check finds it.
+	Plant string `json:"plant,omitempty"`
 	// Profile asks for counts of what kept the process awake.
 	Profile bool `json:"profile,omitempty"`
 }

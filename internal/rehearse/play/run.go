@@ -1,11 +1,13 @@
 package play
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"sort"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -58,6 +60,7 @@ type run struct {
 	client     kubernetes.Interface
 	house      *House
 	steps      *stepRunner
+	checker    *checker // nil unless the document asks for it
 	rescales   map[string]string
 	start      time.Time // measuring begins
 	end        time.Time
@@ -108,8 +111,9 @@ func (r *run) play(ctx context.Context, boot Boot, versions map[string]string, b
 		return err
 	}
 	m.played(r)
+	broken := r.checker.atEnd(ctx)
 	r.finish()
-	return nil
+	return broken
 }
 
 // prepare builds the model from the document: everything that needs no cluster.
@@ -175,7 +179,7 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 	v := r.doc.Scenario.Spec.Virtual
 	house, err := boot(ctx, HouseOptions{
 		Document: r.doc,
-		Plane: controlplane.Options{Profile: controlplane.Rehearsal, Requests: r.request, Events: r.kubeEvent, Scheduler: r.doc.Scheduler,
+		Plane: controlplane.Options{Profile: controlplane.Rehearsal, Requests: r.request, Events: r.kubeEvent, Scheduler: r.doc.Scheduler, APIServerArgs: r.admission(),
 			Features: r.doc.Scenario.Spec.Controllers.Kubernetes.FeatureGates},
 		Engine: virtual.Options{NodeGroups: groups, PodStart: virtual.Modelled, PodWrites: virtual.WritePolicy(v.PodWrites), PodEvents: virtual.EventPolicy(v.PodEvents),
 			Heartbeat: virtual.HeartbeatQuiet, TimeGrain: v.TimeGrain.Duration, Workers: 1, Seed: r.doc.Seed, Behaviour: r.behaviour(), Usage: r.demand, OnEvent: r.kubeletEvent},
@@ -194,6 +198,11 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 	if err := r.cluster.observe(house.Plane.Informers()); err != nil {
 		return err
 	}
+	if r.doc.Check {
+		if r.checker, err = newChecker(r, house.Plane.Informers()); err != nil {
+			return err
+		}
+	}
 	r.metrics = &podMetrics{r: r, pods: house.Plane.PodsByLabel()}
 	hpa, err := house.Plane.NewHPA(ctx, controlplane.HPAOptions{Metrics: r.metrics, SyncPeriod: r.spec.hpaSync})
 	if err != nil {
@@ -207,6 +216,24 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 		}
 	}()
 	return nil
+}
+
+// admission leaves out a plugin that polls the OpenAPI documents every second, when nothing in this run is for it.
+func (r *run) admission() []string {
+	const kind = "MutatingAdmissionPolicy"
+	used := false
+	for _, o := range r.doc.Objects {
+		used = used || bytes.Contains(o.Object, []byte(kind))
+	}
+	for i := range r.doc.Scenario.Spec.Steps {
+		for _, a := range r.doc.Scenario.Spec.Steps[i].Apply {
+			used = used || bytes.Contains(a.Object, []byte(kind))
+		}
+	}
+	if used {
+		return nil
+	}
+	return []string{"--disable-admission-plugins=" + kind}
 }
 
 // stop ends the run early.
@@ -315,6 +342,11 @@ func (r *run) advanceTo(ctx context.Context, until time.Time, measured bool) err
 			}
 			next = earliest(next, due)
 		}
+		look, err := r.checker.turn(ctx, now)
+		if err != nil {
+			return err
+		}
+		next = earliest(next, look)
 		if !now.Before(until) {
 			return nil
 		}
@@ -500,11 +532,6 @@ func (w *workload) record(r *run) *record.Workload {
 
 func ptr[T any](v T) *T { return &v }
 
-func sortedKeys[V any](m map[string]V) []string {
-	out := make([]string, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	sort.Strings(out)
-	return out
+func sortedKeys[M ~map[K]V, K ~string, V any](m M) []K {
+	return slices.Sorted(maps.Keys(m))
 }
