@@ -32,7 +32,6 @@ import (
 	"k8s.io/kubernetes/pkg/controller/garbagecollector"
 	"k8s.io/kubernetes/pkg/controller/job"
 	"k8s.io/kubernetes/pkg/controller/namespace"
-	"k8s.io/kubernetes/pkg/controller/podgc"
 	"k8s.io/kubernetes/pkg/controller/replicaset"
 	"k8s.io/kubernetes/pkg/controller/replication"
 	"k8s.io/kubernetes/pkg/controller/resourcequota"
@@ -174,9 +173,11 @@ func addNodes(ctx context.Context, b *parts) error {
 		return err
 	}
 	b.add(te.Run)
-	const terminatedPodsKept = 12500 // upstream's default
-	gc := podgc.NewPodGC(ctx, b.client("pod-garbage-collector"), pods, nodes, terminatedPodsKept)
-	b.add(gc.Run)
+	orphans, err := newOrphanage(b)
+	if err != nil {
+		return err
+	}
+	b.add(orphans.run)
 	b.p.life = newLifecycle(b)
 	if err := b.p.life.set(ctx, false); err != nil {
 		return err

@@ -13,6 +13,8 @@ var Omitted = []Omission{
 	{"OpenAPI aggregation", "its loops poll every second; nothing in a run reads the documents"},
 	{"watch time-outs and bookmarks", "one long watch instead of a new list every five to ten minutes"},
 	{"watch caches of kinds that hardly change", "their timers cost more than they save"},
+	{"the pod garbage collector while every pod has its node", "it walks over all pods every 20 s; it runs from the moment a node goes"},
+	{"MutatingAdmissionPolicy while a scenario has none", "it reads the OpenAPI documents every second"},
 	{"work-queue metrics", "each queue wakes twice a second"},
 	{"controllers without objects in a run", "bootstrap signer, certificate signing, token cleaner, cloud controllers, attach and detach"},
 	{"garbage collector's and quota's discovery every 30 s", "kinds change only when a scenario installs some"},

@@ -1,0 +1,51 @@
+# One set of build settings for build and test, so that a plain `go test` by hand finds the same cache.
+export CGO_ENABLED := 0
+GO        ?= go
+BIN       := bin
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race bench lint rehearse-debug clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: $(BIN)/fairway $(BIN)/fairway-rehearse ## build bin/fairway and bin/fairway-rehearse (a first build compiles Kubernetes twice: about 10 minutes on 2 cores)
+
+SOURCES := $(shell find api cmd config internal -name '*.go' -not -name '*_test.go' 2>/dev/null) $(shell find internal config -type f \( -name '*.yaml' -o -name '*.csv' -o -name '*.js' -o -name '*.css' -o -name '*.json' \) 2>/dev/null) go.mod go.sum
+
+$(BIN)/fairway: $(SOURCES)
+	@echo "== building bin/fairway (the first time compiles Kubernetes: 4 to 6 minutes on 2 cores)"
+	@mkdir -p $(BIN)
+	$(GO) build -o $@ ./cmd/fairway
+
+$(BIN)/fairway-rehearse: $(BIN)/fairway
+	@echo "== building bin/fairway-rehearse, linked with a virtual clock (the first time compiles Kubernetes once more)"
+	$(BIN)/fairway rehearse build -o $@
+
+demo: build ## rehearse examples/shop: a day of traffic, a release, a lost zone; prints a verdict, writes shop.html
+	@echo "== rehearsing a day of examples/shop"
+	$(BIN)/fairway rehearse examples/shop --html shop.html --json shop.json || test $$? -eq 1
+	@echo "== the whole report is in shop.html: open it in a browser"
+
+test: lint build ## vet, staticcheck, and every test
+	@echo "== testing (packages that start a control plane take about a minute each to link the first time)"
+	$(GO) test -timeout 20m ./...
+
+race: ## the tests of our own packages with the race detector (needs a C compiler; compiles everything once more)
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./api/... ./internal/rehearse/... ./internal/kube/... ./internal/scale/...
+
+lint: ## go vet, gofmt, staticcheck
+	@echo "== checking"
+	@test -z "$$(gofmt -l api cmd config internal test bench 2>/dev/null)" || { echo "not gofmt-formatted:"; gofmt -l api cmd config internal test bench; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+bench: build ## start-up, memory, pods a second and rehearsal speed, in one command
+	bench/run.sh
+
+rehearse-debug: $(BIN)/fairway ## build bin/fairway-rehearse-debug, which records every scheduling decision
+	$(BIN)/fairway rehearse build --schedlog -o $(BIN)/fairway-rehearse-debug
+
+clean: ## remove what was built here (the build cache stays)
+	rm -rf $(BIN) shop.html shop.json
