@@ -35,7 +35,8 @@ func (e *Engine) chooseHeartbeat() {
 		for _, g := range e.groups {
 			nodes += g.want
 		}
-		e.leases = max(nodes, len(e.nodeObjects())) <= autoLeaseNodes
+		// Without Watchful, the node-lifecycle controller always looks for heartbeats.
+		e.leases = e.opts.Watchful == nil || max(nodes, len(e.nodeObjects())) <= autoLeaseNodes
 	}
 	if e.leases && e.opts.Watchful != nil {
 		e.watchful.on = true

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 )
 
@@ -133,5 +134,51 @@ func TestConventionalReferencesFail(t *testing.T) {
 		if got := failingReference(ref); got != want {
 			t.Errorf("%s: failing %v, want %v", ref, got, want)
 		}
+	}
+}
+
+func TestPodsOfOneNodeShareAPullAndOtherImagesQueueBehindIt(t *testing.T) {
+	t.Parallel()
+	e := &Engine{opts: Options{PodStart: Modelled, OnEvent: func(Event) {}}, wake: make(chan struct{}, 1), byNode: map[string]*nodeRecord{}, indexes: make([]uint64, 1)}
+	e.initImages()
+	n := &nodeRecord{name: "n", pods: map[types.NamespacedName]*podRecord{}}
+	e.enroll(n, 0)
+	ask := func(pod, image string, now time.Time) ImageAnswer {
+		p := simplePod(pod, "app")
+		p.Spec.Containers[0].Image = image
+		r := &podRecord{key: types.NamespacedName{Name: pod}, obj: p, node: n, state: newPodState(p, pod)}
+		n.pods[r.key] = r
+		return around{e, r}.Image(p, &p.Spec.Containers[0], now)
+	}
+	start := time.Unix(1000, 0)
+	if a := ask("one", "first:1", start); !a.Pulling || len(a.Events) != 1 || a.Events[0].Reason != "Pulling" {
+		t.Fatalf("the first pod gets %+v", a)
+	}
+	if a := ask("two", "first:1", start); !a.Pulling || len(a.Events) != 0 {
+		t.Fatalf("the second pod starts a pull of its own: %+v", a)
+	}
+	if a := ask("three", "second:1", start); !a.Pulling {
+		t.Fatalf("the third pod gets %+v", a)
+	}
+	if got := len(e.images.transfers.active); got != 1 {
+		t.Fatalf("%d pulls at once on a node that pulls serially", got)
+	}
+	end := e.images.transfers.next()
+	if took := end.Sub(start); took < time.Second || took > 5*time.Minute {
+		t.Errorf("an assumed pull takes %v", took)
+	}
+	e.pullsDue(end)
+	if a := ask("one", "first:1", end); !a.Present || a.Events[0].Reason != "Pulled" {
+		t.Errorf("after the pull the pod gets %+v", a)
+	}
+	if len(e.images.transfers.active) != 1 || n.images.images["second:1"] != nil {
+		t.Error("the second image is not on its way now")
+	}
+	e.Registry(RegistryFault{Down: true})
+	if a := ask("four", "third:1", end); a.Reason != reasonImagePull || !a.BackOff {
+		t.Errorf("with the registry down the pod gets %+v", a)
+	}
+	if a := ask("five", "first:1", end); !a.Present {
+		t.Errorf("a cached image does not start while the registry is down: %+v", a)
 	}
 }

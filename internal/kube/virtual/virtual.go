@@ -47,7 +47,7 @@ const (
 type Heartbeat string
 
 const (
-	// HeartbeatAuto is lease up to 200 nodes, quiet above.
+	// HeartbeatAuto is lease up to 200 nodes at the start, and without Options.Watchful; else quiet.
 	HeartbeatAuto Heartbeat = "auto"
 	// HeartbeatLease renews each node's Lease every 25 s; the node-lifecycle controller runs with its default timings.
 	HeartbeatLease Heartbeat = "lease"
