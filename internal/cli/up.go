@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,6 +132,7 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 		return err
 	}
 	f.greet(s, cluster, time.Since(began))
+	debug.FreeOSMemory() // a start leaves as much garbage as it leaves data
 	select {
 	case <-ctx.Done():
 		err = nil

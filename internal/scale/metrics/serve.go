@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -225,12 +226,28 @@ func (s *Server) secure(cfg *genericapiserver.Config, f *front) error {
 	return err
 }
 
-// known answers "not found" at once for what is not served: a generic API server that has not been told that its routes
-// are complete answers "try again" instead, and API servers ask for an OpenAPI document over and over.
+// The OpenAPI documents of the API: none of its objects can be written, so nothing needs their schemas, and an API server
+// in front that finds no document at all asks for one for ever.
+const (
+	openAPIv2 = `{"swagger":"2.0","info":{"title":"fairway-metrics","version":"v1"},"paths":{},"definitions":{}}`
+	openAPIv3 = `{"paths":{}}`
+)
+
+// known answers at once for what the API itself does not: a generic API server that has not been told that its routes are
+// complete answers "try again" to every other path.
 func known(h http.Handler) http.Handler {
+	document := func(w http.ResponseWriter, text string) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Etag", `"fairway-metrics"`)
+		_, _ = io.WriteString(w, text)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch path, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); path {
-		case "apis", "healthz", "livez", "readyz", "version":
+		switch first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); {
+		case r.URL.Path == "/openapi/v2":
+			document(w, openAPIv2)
+		case r.URL.Path == "/openapi/v3":
+			document(w, openAPIv3)
+		case first == "apis" || first == "healthz" || first == "livez" || first == "readyz" || first == "version":
 			h.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
