@@ -46,7 +46,7 @@ func Run(ctx context.Context, args []string, s Streams) int {
 		Short:         "Ship, scale, guard and heal what runs on Kubernetes; rehearse changes first",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          noArguments,
+		Args:          knownCommand,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetIn(s.In)
@@ -66,9 +66,6 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	var coded exitError
 	if !errors.As(err, &coded) {
 		coded = exitError{code: ExitFailed, err: err}
-		if strings.HasPrefix(err.Error(), "unknown command") {
-			coded.code = ExitUsage
-		}
 	}
 	if coded.err != nil {
 		fmt.Fprintln(s.Err, "fairway: "+coded.err.Error())
@@ -93,6 +90,18 @@ func (e exitError) Unwrap() error { return e.err }
 
 // usage marks an error as the caller's: a wrong flag, argument or file.
 func usage(err error) error { return exitError{code: ExitUsage, err: err} }
+
+// knownCommand refuses a word that no command has.
+func knownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	help := "`fairway --help` lists the commands"
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		help = "did you mean " + strings.Join(near, " or ") + "? " + help
+	}
+	return usage(fmt.Errorf("unknown command %q; %s", args[0], help))
+}
 
 func noArguments(c *cobra.Command, args []string) error {
 	if len(args) > 0 {

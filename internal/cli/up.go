@@ -201,7 +201,10 @@ func (f *upFlags) check() error {
 	case f.podStart < 0 || f.podStop < 0 || f.timeGrain < 0:
 		return usage(errors.New("--pod-start, --pod-stop and --time-grain must not be negative"))
 	}
-	return platform.Switches(f.capabilities).Check()
+	if err := platform.Switches(f.capabilities).Check(); err != nil {
+		return usage(err)
+	}
+	return nil
 }
 
 func (f *upFlags) virtualOptions(fs *pflag.FlagSet) (virtual.Options, error) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/client-go/rest"
 )
 
@@ -55,4 +56,10 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 		return fmt.Errorf("controllers: %w", err)
 	}
 	return nil
+}
+
+// controllerRoles are the rights the controller itself needs in its namespace: the leader's lease, and Events about it.
+var controllerRoles = []RoleRule{
+	{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}}},
+	{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}}},
 }
