@@ -213,7 +213,9 @@ func (s *screen) figures(r *Report) {
 	if r.Baseline != nil {
 		head += right("without", cell) + right("difference", cell)
 	}
-	s.line(s.ink.faint, head)
+	if strings.TrimSpace(head) != "" {
+		s.line(s.ink.faint, head)
+	}
 	shown := 0
 	for _, h := range headlineMetrics {
 		m, ok := r.Summary[h.name]
@@ -279,17 +281,50 @@ func important(r *Report, n int) []Entry {
 		switch {
 		case explains[e.ID] && e.Kind == record.KindStep:
 			return 0
-		case e.Severity == record.Severe:
+		case explains[e.ID] && e.Kind != record.KindExpectation: // what is expected stands above already
 			return 1
-		case e.Kind == record.KindStep, explains[e.ID]:
+		case e.Severity == record.Severe && e.Kind != record.KindExpectation, e.Kind == record.KindStep:
 			return 2
 		}
 		return 2 + severityRank(e.Severity)
 	}
-	slices.SortStableFunc(list, func(a, b Entry) int { return cmp.Compare(rank(a), rank(b)) })
+	lasts := lasting(r)
+	slices.SortStableFunc(list, func(a, b Entry) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(lasts[b.ID], lasts[a.ID]))
+	})
+	said := map[string]bool{} // the same thing at another time tells nothing new
+	list = slices.DeleteFunc(list, func(e Entry) bool {
+		key := e.Kind + " " + e.Object + " " + e.Data["state"]
+		again := said[key]
+		said[key] = true
+		return again && e.Kind != record.KindStep
+	})
 	list = list[:min(n, len(list))]
 	slices.SortStableFunc(list, func(a, b Entry) int { return cmp.Or(a.T.Compare(b.T), cmp.Compare(a.ID, b.ID)) })
 	return list
+}
+
+// lasting is how long the conditions of a seed held, by entry: from the one that begins to the one that ends it.
+func lasting(r *Report) map[int]time.Duration {
+	out, open := map[int]time.Duration{}, map[string]Entry{}
+	for _, e := range r.Timeline {
+		key := e.Kind + " " + e.Object
+		switch {
+		case e.Seed != r.Verdict.ShownSeed:
+		case e.Data["state"] == "begins":
+			open[key] = e
+		case e.Data["state"] == "ends":
+			if b, ok := open[key]; ok {
+				out[b.ID] = e.T.Sub(b.T)
+				delete(open, key)
+			}
+		}
+	}
+	end := r.Scenario.Start.Add(time.Duration(r.Scenario.Seconds * float64(time.Second)))
+	for _, b := range open {
+		out[b.ID] = end.Sub(b.T)
+	}
+	return out
 }
 
 func (s *screen) foot(r *Report) {
