@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -261,8 +262,9 @@ func (t *Topology) tell(i int) {
 	if c.model.CPU == nil && t.costs[i] > 0 {
 		t.assume(c, "cpu a request", v1alpha1.DurationOf(t.costs[i]).String(), t.costReason(i))
 	}
+	infers := slices.ContainsFunc(c.routes, func(name string) bool { return c.route(name).Calls == nil })
 	for _, e := range c.calls {
-		if t.usedEdge(i, e) {
+		if infers && t.usedEdge(i, e) {
 			t.Edges = append(t.Edges, e)
 			t.assume(c, "calls "+e.To, "1 a request", e.Because+" names it")
 		}

@@ -297,21 +297,26 @@ func (c *cluster) ownerOf(o *corev1.Pod) string {
 	if ref == nil {
 		return "Pod/" + o.Namespace + "/" + o.Name
 	}
+	return c.topmost(ref.Kind, o.Namespace, ref.Name)
+}
+
+// topmost is what controls a controller of pods, or the controller itself, as Kind/namespace/name.
+func (c *cluster) topmost(kind, ns, name string) string {
 	var above *metav1.OwnerReference
-	switch ref.Kind {
+	switch kind {
 	case "ReplicaSet":
-		if rs, err := c.sets.ReplicaSets(o.Namespace).Get(ref.Name); err == nil {
+		if rs, err := c.sets.ReplicaSets(ns).Get(name); err == nil {
 			above = metav1.GetControllerOf(rs)
 		}
 	case "Job":
-		if j, err := c.jobs.Jobs(o.Namespace).Get(ref.Name); err == nil {
+		if j, err := c.jobs.Jobs(ns).Get(name); err == nil {
 			above = metav1.GetControllerOf(j)
 		}
 	}
 	if above != nil {
-		ref = above
+		kind, name = above.Kind, above.Name
 	}
-	return ref.Kind + "/" + o.Namespace + "/" + ref.Name
+	return kind + "/" + ns + "/" + name
 }
 
 func (c *cluster) deploymentSeen(d *appsv1.Deployment) {

@@ -50,9 +50,16 @@ func (r *run) event(object, ns, name, kind, typ, reason, message, reporter strin
 	}
 	e := record.Entry{Time: time.Now(), Kind: k, Object: object, What: reason + " " + short(object), Why: message, Severity: record.Warning, Actor: reporter, Count: 1,
 		Data: map[string]string{"reason": reason}}
-	if kind == "Pod" {
+	switch kind {
+	case "Pod":
 		e.Owner = r.ownerOf(ns, name)
 		e.Data["workload"] = e.Owner
+	case "ReplicaSet", "Job":
+		e.Owner = r.cluster.topmost(kind, ns, name)
+		e.Data["workload"] = e.Owner
+	}
+	if k == record.KindRefused && e.Owner != "" {
+		e.What = "a pod of " + short(e.Owner) + " is refused"
 	}
 	r.entry(e)
 }

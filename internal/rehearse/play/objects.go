@@ -28,7 +28,7 @@ func isReady(p *corev1.Pod) bool {
 func conditionMessage(p *corev1.Pod, t corev1.PodConditionType) string {
 	for i := range p.Status.Conditions {
 		if c := &p.Status.Conditions[i]; c.Type == t && c.Status != corev1.ConditionTrue {
-			return strings.TrimSpace(c.Reason + ": " + c.Message)
+			return strings.Trim(c.Reason+": "+c.Message, ": ")
 		}
 	}
 	return ""

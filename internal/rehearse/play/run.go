@@ -491,8 +491,7 @@ func (r *run) finish() {
 			r.out.event(record.Event{Load: ptr(r.sampler.services[i].record(r.demand.services[i].Name, true, ""))})
 		}
 	}
-	for i := range r.sampler.edges {
-		e := r.sampler.edges[i]
+	for _, e := range r.sampler.calls() {
 		r.out.event(record.Event{Call: &e})
 	}
 	for _, name := range r.cluster.names {

@@ -178,6 +178,42 @@ func (s *sampler) edge(i int, w *flow.EdgeWindow, measured bool) {
 	}
 }
 
+// calls are the edges between services, those of several routes added up. An edge that was found in configuration and then
+// never taken, because the routes that were asked say otherwise, is left out when the same call was made.
+func (s *sampler) calls() []record.Call {
+	offered := map[string]int64{}
+	for i := range s.r.demand.loads {
+		offered[s.r.demand.loads[i].spec.Name] += s.loads[i].counts.Offered
+	}
+	for i := range s.r.demand.services {
+		offered[s.r.demand.services[i].Name] += s.services[i].counts.Offered
+	}
+	var out []record.Call
+	at := map[[2]string]int{}
+	for i := range s.edges {
+		e := s.edges[i]
+		key := [2]string{e.From, e.To}
+		n, known := at[key]
+		switch {
+		case !known:
+			at[key] = len(out)
+			out = append(out, e)
+		case e.Attempts > 0:
+			if out[n].Attempts == 0 {
+				out[n].Inferred = e.Inferred
+			}
+			out[n].Attempts += e.Attempts
+			out[n].Failed += e.Failed
+		}
+	}
+	for i := range out {
+		if n := offered[out[i].From]; n > 0 {
+			out[i].Mean = float64(out[i].Attempts) / float64(n)
+		}
+	}
+	return out
+}
+
 func (t *total) add(c *flow.Counts, latency *flow.Sketch, measured bool) {
 	if !measured {
 		t.inside = c.Inside
