@@ -1,0 +1,9 @@
+// Package simulate is the whole house under random weather: from a seed it makes a cluster, what runs on it, load and
+// faults, as the scenario and manifests a user would write, and its tests play them in virtual time while every invariant
+// is watched (play.Document.Check). A seed that fails is a test case: the same seed fails the same way.
+//
+//	make build                                                        # the tests play bin/fairway-rehearse
+//	go test ./test/simulate                                           # a few seeds
+//	FAIRWAY_SIMULATE_SEED=42 go test ./test/simulate -artifacts       # one seed, its files kept
+//	FAIRWAY_NIGHTLY=1 go test -timeout 8h ./test/simulate             # hundreds of cluster-hours
+package simulate

@@ -1,0 +1,121 @@
+package simulate
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/fairway-dev/fairway/internal/rehearse"
+	"github.com/fairway-dev/fairway/internal/rehearse/record"
+	"github.com/fairway-dev/fairway/internal/rehearse/report"
+	"github.com/fairway-dev/fairway/internal/rehearse/scenario"
+)
+
+// programVariable names another fairway-rehearse than the one beside.
+const programVariable = "FAIRWAY_REHEARSE"
+
+// program is the fairway-rehearse that is played.
+func program(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv(programVariable)
+	if path == "" {
+		path = filepath.Join("..", "..", "bin", rehearse.ProgramName)
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("%s does not exist, and these tests play it: run `make build` first, or name another with %s", path, programVariable)
+	}
+	return path
+}
+
+// playing limits how many runs go at once: each has a core for itself.
+var playing = make(chan struct{}, 2)
+
+// runTimeout of real time for one run; a run that hangs is a failure of its own.
+const runTimeout = 10 * time.Minute
+
+// played is what came of a case.
+type played struct {
+	run    record.Run
+	loaded *scenario.Loaded
+}
+
+// prepare writes a case into a directory and reads it back as a user's scenario.
+func prepare(t testing.TB, c *Case, dir string) (*scenario.Loaded, *rehearse.Document) {
+	t.Helper()
+	path, err := c.Write(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := rehearse.Scenario(rehearse.Request{Path: path})
+	if err != nil {
+		t.Fatalf("the scenario of seed %d is not one:\n%v", c.Seed, err)
+	}
+	doc, _, err := rehearse.Prepare(loaded, false)
+	if err != nil {
+		t.Fatalf("the scenario of seed %d does not hold together:\n%v", c.Seed, err)
+	}
+	return loaded, doc
+}
+
+// play plays a case with every invariant watched.
+func play(t testing.TB, c *Case, dir, plant string) (*played, error) {
+	t.Helper()
+	loaded, doc := prepare(t, c, dir)
+	doc.Check, doc.Plant = true, plant
+	playing <- struct{}{}
+	defer func() { <-playing }()
+	runs, err := rehearse.Run(t.Context(), rehearse.Options{Document: doc.Document, Seeds: []int64{c.Seed}, Program: program(t),
+		MemoryLimitBytes: rehearse.MemoryLimit(doc.Pods()), Timeout: runTimeout})
+	return &played{run: runs[0], loaded: loaded}, err
+}
+
+// json is the report of a run.
+func (p *played) json(t testing.TB) []byte {
+	t.Helper()
+	r, err := rehearse.Report(p.loaded, []record.Run{p.run}, nil, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := report.JSON(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// describe says what happened last, for a failure.
+func (p *played) describe() string {
+	text := fmt.Sprintf("timeline of %d entries, the last:\n", len(p.run.Timeline))
+	for _, e := range p.run.Timeline[max(0, len(p.run.Timeline)-15):] {
+		text += fmt.Sprintf("  %s %s %s: %s (%s)\n", e.Time.Format(time.TimeOnly), e.Kind, e.Object, e.What, e.Why)
+	}
+	return text
+}
+
+// wanted are the seeds to play: one that was asked for, or the first n.
+func wanted(t testing.TB, n int) []int64 {
+	t.Helper()
+	if s := os.Getenv("FAIRWAY_SIMULATE_SEED"); s != "" {
+		seed, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			t.Fatalf("FAIRWAY_SIMULATE_SEED: %v", err)
+		}
+		return []int64{seed}
+	}
+	var out []int64
+	for i := range n {
+		out = append(out, int64(i+1))
+	}
+	return out
+}
+
+func nightly() bool { return os.Getenv("FAIRWAY_NIGHTLY") != "" }
