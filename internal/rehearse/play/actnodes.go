@@ -101,11 +101,13 @@ func (r *run) actNotReady(a *v1alpha1.NodeNotReadyAction) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	var rest []*time.Timer
 	for i, n := range names {
 		after := a.Gap.Duration * time.Duration(i)
-		r.later(after, func() error { return r.house.Engine.NotReady(n, a.Message) })
+		rest = append(rest, r.later(after, func() error { return r.house.Engine.NotReady(n, a.Message) }))
 	}
 	return outcome{what: fmt.Sprintf("%d node(s) not ready", len(names)), targets: nodeObjects(names), undo: func(context.Context) error {
+		leave(rest)
 		for _, n := range names {
 			if err := r.house.Engine.Heal(n); err != nil {
 				return err
@@ -115,8 +117,9 @@ func (r *run) actNotReady(a *v1alpha1.NodeNotReadyAction) (outcome, error) {
 	}}, nil
 }
 
-// later does something after a while of this run, on a goroutine that ends with it.
-func (r *run) later(d time.Duration, f func() error) {
+// later does something after a while of this run, on a goroutine that ends with it. The timer, nil when it was done at once,
+// leaves it undone.
+func (r *run) later(d time.Duration, f func() error) *time.Timer {
 	do := func() {
 		if err := f(); err != nil {
 			r.warn("a step", err)
@@ -124,9 +127,18 @@ func (r *run) later(d time.Duration, f func() error) {
 	}
 	if d <= 0 {
 		do()
-		return
+		return nil
 	}
-	time.AfterFunc(d, do)
+	return time.AfterFunc(d, do)
+}
+
+// leave lets go of what was to be done later.
+func leave(rest []*time.Timer) {
+	for _, t := range rest {
+		if t != nil {
+			t.Stop()
+		}
+	}
 }
 
 func (r *run) actZoneOutage(a *v1alpha1.ZoneOutageAction) (outcome, error) {
@@ -196,10 +208,14 @@ func (r *run) actCordon(ctx context.Context, a *v1alpha1.CordonAction) (outcome,
 	if err != nil {
 		return outcome{}, err
 	}
+	var rest []*time.Timer
 	for i, n := range names {
-		r.later(a.Gap.Duration*time.Duration(i), func() error { return r.cordon(ctx, n, true) })
+		rest = append(rest, r.later(a.Gap.Duration*time.Duration(i), func() error { return r.cordon(ctx, n, true) }))
 	}
-	return outcome{what: fmt.Sprintf("cordon %d node(s)", len(names)), targets: nodeObjects(names), undo: r.uncordon(names)}, nil
+	return outcome{what: fmt.Sprintf("cordon %d node(s)", len(names)), targets: nodeObjects(names), undo: func(ctx context.Context) error {
+		leave(rest)
+		return r.uncordon(names)(ctx)
+	}}, nil
 }
 
 func (r *run) cordon(ctx context.Context, name string, on bool) error {
@@ -229,17 +245,22 @@ func (r *run) actDrain(ctx context.Context, a *v1alpha1.DrainAction) (outcome, e
 	if a.Timeout != nil {
 		timeout = a.Timeout.Duration
 	}
+	draining, stop := context.WithCancel(ctx)
 	r.background.Go(func() {
+		defer stop()
 		for i, n := range names {
 			if i > 0 && a.Gap.Duration > 0 {
 				time.Sleep(a.Gap.Duration)
 			}
-			if err := r.drain(ctx, n, a.Grace, timeout); err != nil && ctx.Err() == nil {
+			if err := r.drain(draining, n, a.Grace, timeout); err != nil && draining.Err() == nil {
 				r.warn("draining "+n, err)
 			}
 		}
 	})
-	return outcome{what: fmt.Sprintf("drain %d node(s)", len(names)), targets: nodeObjects(names), undo: r.uncordon(names)}, nil
+	return outcome{what: fmt.Sprintf("drain %d node(s)", len(names)), targets: nodeObjects(names), undo: func(ctx context.Context) error {
+		stop() // nodes whose turn has not come are left alone
+		return r.uncordon(names)(ctx)
+	}}, nil
 }
 
 // evictAgain is kubectl's pause after an eviction that a budget refused.

@@ -11,6 +11,9 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 )
 
+// evictionReason is the reason of the condition DisruptionTarget that the Eviction API writes.
+const evictionReason = "EvictionByEvictionAPI"
+
 // How long a pod may go without an explanation, or stay after its grace has passed.
 const (
 	unexplainedMax = 2 * time.Minute
@@ -37,10 +40,11 @@ func (k *checker) podChanged(before, after *corev1.Pod) {
 		}
 		allReady = allReady && s.Ready
 	}
-	if isReady(after) && (!allReady || after.Status.Phase != corev1.PodRunning) {
+	// The pod garbage collector fails the pods of a node that is gone and leaves their conditions as they were.
+	if isReady(after) && (!allReady || after.Status.Phase != corev1.PodRunning) && !disrupted(after, "DeletionByPodGC") {
 		k.fail("a ready pod has ready containers", object, "Ready is True in phase %s, all containers ready: %t", after.Status.Phase, allReady)
 	}
-	if before.DeletionTimestamp == nil && after.DeletionTimestamp != nil && evictedByAPI(after) && isReady(before) {
+	if before.DeletionTimestamp == nil && after.DeletionTimestamp != nil && disrupted(after, evictionReason) && isReady(before) {
 		for _, b := range k.budgetsOf(after) {
 			k.budgetKept(after, b)
 		}
@@ -58,11 +62,11 @@ func phaseRank(p *corev1.Pod) int {
 	return 0
 }
 
-// evictedByAPI tells a pod that the Eviction API removes: it marks each before deleting it.
-func evictedByAPI(p *corev1.Pod) bool {
+// disrupted tells why a pod is being removed; whoever removes it writes that before.
+func disrupted(p *corev1.Pod, reason string) bool {
 	for i := range p.Status.Conditions {
 		c := &p.Status.Conditions[i]
-		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue && c.Reason == "EvictionByEvictionAPI" {
+		if c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue && c.Reason == reason {
 			return true
 		}
 	}

@@ -84,7 +84,7 @@ func (k *checker) restarts(ctx context.Context, p *corev1.Pod, n int) error {
 // evictRegardless removes a pod as an eviction does, without asking its budgets.
 func (k *checker) evictRegardless(ctx context.Context, ns, name string) error {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
-	err := k.patchStatus(ctx, p, map[string]any{"conditions": []any{map[string]any{"type": corev1.DisruptionTarget, "status": "True", "reason": "EvictionByEvictionAPI"}}})
+	err := k.patchStatus(ctx, p, map[string]any{"conditions": []any{map[string]any{"type": corev1.DisruptionTarget, "status": "True", "reason": evictionReason}}})
 	if err != nil {
 		return err
 	}
