@@ -38,7 +38,7 @@ type Call struct {
 	CacheHit *Share `json:"cacheHit,omitempty"`
 }
 
-var callSyntax = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)((?:/[A-Za-z0-9*_.~:{}-]+){0,2})(\*([0-9.]+))?(\?)?$`)
+var callSyntax = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)((?:/(?:\*|[A-Za-z0-9_.~:{}-]+)){0,2})(\*([0-9.]+))?(\?)?$`)
 
 // Times is how often a request makes the call.
 func (c Call) Times() float64 {

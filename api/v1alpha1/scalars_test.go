@@ -82,6 +82,7 @@ func TestCallsResolveTwoPartsByWhatExists(t *testing.T) {
 	for text, want := range map[string][3]string{
 		"cart": {"shop", "cart", "*"}, "cart/add": {"shop", "cart", "add"}, "pay/pay": {"pay", "pay", "*"},
 		"pay/pay/charge": {"pay", "pay", "charge"}, "cart*2?": {"shop", "cart", "*"},
+		"pay/pay*2": {"pay", "pay", "*"}, "cart/**2": {"shop", "cart", "*"}, "pay/pay/charge*0.5?": {"pay", "pay", "charge"},
 	} {
 		var c Call
 		if err := c.UnmarshalText([]byte(text)); err != nil {
