@@ -242,9 +242,10 @@ func (c *cluster) podGone(o *corev1.Pod) {
 	}
 	p.rec.Gone = now
 	if p.rec.Deleted.IsZero() {
-		p.rec.Deleted = now
+		p.rec.Deleted, p.obj = now, o
 		c.deleted(p, now)
 	}
+	c.r.deleters.forget(o)
 	c.r.demand.podGone(p, now)
 	c.entry(p, record.Entry{Kind: record.KindPodGone, What: "pod gone"})
 	c.r.out.event(record.Event{Pod: &p.rec})

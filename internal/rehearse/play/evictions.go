@@ -12,15 +12,11 @@ import (
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
 )
 
-// deleters remembers who asked for a pod's end, from the API requests, until the deletion is seen.
+// deleters remembers who asked for a pod's end, from the API requests, until the pod is gone.
 type deleters struct {
-	mu sync.Mutex
-	by map[string]deletion // namespace/name
-}
-
-type deletion struct {
-	user    string
-	evicted bool // through the Eviction API, which asks disruption budgets
+	mu      sync.Mutex
+	evicts  map[string]string // namespace/name → user that asked the Eviction API last; it may have refused
+	deletes map[string]string // namespace/name → user that deleted it first
 }
 
 func (d *deleters) request(q controlplane.Request) {
@@ -34,33 +30,45 @@ func (d *deleters) request(q controlplane.Request) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.evicts == nil {
+		d.evicts, d.deletes = map[string]string{}, map[string]string{}
+	}
 	key := parts[0] + "/" + parts[2]
-	if _, known := d.by[key]; known && !evict {
-		return // the node that removes what is already being deleted is not its cause
+	if evict {
+		d.evicts[key] = q.User
+	} else if d.deletes[key] == "" { // the node that removes what is already being deleted is not its cause
+		d.deletes[key] = q.User
 	}
-	if d.by == nil {
-		d.by = map[string]deletion{}
-	}
-	d.by[key] = deletion{user: q.User, evicted: evict}
 }
 
-func (d *deleters) take(key string) deletion {
+// of says who removes a pod, and whether through the Eviction API, which asks disruption budgets.
+func (d *deleters) of(p *corev1.Pod) (user string, evicted bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	x := d.by[key]
-	delete(d.by, key)
-	return x
+	key := p.Namespace + "/" + p.Name
+	if disrupted(p, evictionReason) {
+		return d.evicts[key], true
+	}
+	return d.deletes[key], false
+}
+
+// forget lets go of a pod that is gone; the next one may have its name.
+func (d *deleters) forget(p *corev1.Pod) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.evicts, p.Namespace+"/"+p.Name)
+	delete(d.deletes, p.Namespace+"/"+p.Name)
 }
 
 const serviceAccounts = "system:serviceaccount:kube-system:"
 
 // byWhom says whose will a deletion was, when it was not the workload's own controller.
-func byWhom(x deletion, p *pod) (by, kind string) {
+func byWhom(user string, evicted bool) (by, kind string) {
 	kind = "deletion"
-	if x.evicted {
+	if evicted {
 		kind = "eviction"
 	}
-	switch strings.TrimPrefix(x.user, serviceAccounts) {
+	switch strings.TrimPrefix(user, serviceAccounts) {
 	case "pod-garbage-collector":
 		return "node-lost", "forced"
 	case "node-controller":
@@ -68,7 +76,7 @@ func byWhom(x deletion, p *pod) (by, kind string) {
 	case "system:kube-scheduler":
 		return "preemption", kind
 	case userSteps:
-		if x.evicted {
+		if evicted {
 			return "drain", kind
 		}
 		return "user", kind
@@ -79,7 +87,7 @@ func byWhom(x deletion, p *pod) (by, kind string) {
 // deleted notes an eviction: a pod taken out by someone else's will. Whether its budget was kept follows from the budget's
 // status just before.
 func (c *cluster) deleted(p *pod, now time.Time) {
-	by, kind := byWhom(c.r.deleters.take(p.rec.Namespace+"/"+p.rec.Name), p)
+	by, kind := byWhom(c.r.deleters.of(p.obj))
 	if by == "" {
 		return
 	}
