@@ -26,6 +26,9 @@ func (r *run) kubeEvent(e controlplane.Event) {
 		r.mu.Unlock()
 		return
 	}
+	if e.Reason == "TaintManagerEviction" && strings.HasPrefix(e.Message, "Cancelling") {
+		return // no eviction: the pod was gone before
+	}
 	object := e.Regarding.Kind + "/" + path(e.Regarding.Namespace, e.Regarding.Name)
 	r.event(object, e.Regarding.Namespace, e.Regarding.Name, e.Regarding.Kind, e.Type, e.Reason, e.Message, e.Reporter)
 }
@@ -34,8 +37,13 @@ func (r *run) kubeEvent(e controlplane.Event) {
 func (r *run) kubeletEvent(e virtual.Event) {
 	object := e.Kind + "/" + path(e.Namespace, e.Name)
 	reason := e.Reason
-	if reason == "Failed" && strings.Contains(e.Message, "image") {
+	switch {
+	case reason == "Failed" && (e.Message == "Error: ErrImagePull" || e.Message == "Error: ImagePullBackOff"):
+		return // said with its cause by the event before it
+	case reason == "Failed" && strings.Contains(e.Message, "image"):
 		reason = "ErrImagePull"
+	case reason == "BackOff" && strings.Contains(e.Message, "pulling image"):
+		reason = "ImagePullBackOff"
 	}
 	r.event(object, e.Namespace, e.Name, e.Kind, e.Type, reason, e.Message, "kubelet")
 }
