@@ -20,6 +20,7 @@ import (
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
 	vnet "github.com/fairway-dev/fairway/internal/kube/virtual/net"
 	"github.com/fairway-dev/fairway/internal/kube/virtual/program"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/stage"
 	"github.com/fairway-dev/fairway/internal/platform"
 )
 
@@ -54,6 +55,9 @@ type upFlags struct {
 	podSockets   string
 	egress       string
 	seed         int64
+	provisioners []string
+	stages       []string
+	stageMode    string
 	capabilities []string
 }
 
@@ -100,6 +104,9 @@ func (f *upFlags) add(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.timeGrain, "time-grain", 0, "round wake-ups of virtual pods up to this grid")
 	fs.StringVar(&f.podSockets, "pod-sockets", string(vnet.SocketsAuto), "auto, all or none: real listeners on 127.x.y.z for the ports of pods")
 	fs.StringVar(&f.egress, "egress", "allow", "allow or deny: may programs reach addresses outside the cluster")
+	fs.StringSliceVar(&f.provisioners, "virtual-provisioners", []string{"*"}, "globs over the provisioners of StorageClasses whose volumes are virtual")
+	fs.StringArrayVar(&f.stages, "stages", nil, "a file of KWOK Stage objects; repeatable")
+	fs.StringVar(&f.stageMode, "stage-mode", string(stage.Auto), "auto, replace or overlay: whether stages own their objects or only pre-empt the engine")
 	fs.Int64Var(&f.seed, "seed", 0, "seed of every random draw of the virtual nodes")
 	fs.StringSliceVar(&f.capabilities, "capabilities", nil, "switch capabilities on or off: -metrics,…")
 }
@@ -214,7 +221,22 @@ func (f *upFlags) virtualOptions(fs *pflag.FlagSet) (virtual.Options, error) {
 	}
 	v := virtual.Options{
 		NodeGroups: groups, PodStart: f.podStart, PodStop: f.podStop, Seed: f.seed, TimeGrain: f.timeGrain,
+		Provisioners: f.provisioners, DefaultClass: true,
 		PodWrites: virtual.WritePolicy(f.podWrites), PodEvents: virtual.EventPolicy(f.podEvents), Heartbeat: virtual.Heartbeat(f.heartbeat),
+	}
+	if v.StageMode, err = stage.ParseMode(f.stageMode); err != nil {
+		return v, usage(fmt.Errorf("--stage-mode: %w", err))
+	}
+	for _, file := range f.stages {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return v, usage(fmt.Errorf("--stages: %w", err))
+		}
+		list, _, err := stage.Read(file, b)
+		if err != nil {
+			return v, usage(err)
+		}
+		v.Stages = append(v.Stages, list...)
 	}
 	if fs.Changed("pod-start") && f.podStart == 0 {
 		v.AtOnce = true

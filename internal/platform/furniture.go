@@ -5,27 +5,17 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 
-	fairway "github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/controlplane"
 )
 
-// furnish makes what users find in every cluster and the API server does not make itself: a default StorageClass and
-// the name server's Service. What is there already, changed or not, is left alone.
+// furnish makes what users find in every cluster and the API server does not make itself: the name
+// server's Service (the engine brings the default StorageClass). What is there already, changed or not, is left alone.
 func furnish(ctx context.Context, c kubernetes.Interface) error {
-	reclaim, binding, grow := corev1.PersistentVolumeReclaimDelete, storagev1.VolumeBindingWaitForFirstConsumer, true
-	class := &storagev1.StorageClass{
-		ObjectMeta:  metav1.ObjectMeta{Name: "virtual", Annotations: map[string]string{"storageclass.kubernetes.io/is-default-class": "true"}},
-		Provisioner: fairway.ProvisionerVirtual, ReclaimPolicy: &reclaim, VolumeBindingMode: &binding, AllowVolumeExpansion: &grow,
-	}
-	if _, err := c.StorageV1().StorageClasses().Create(ctx, class, metav1.CreateOptions{}); ignoreExists(err) != nil {
-		return fmt.Errorf("making the default StorageClass: %w", err)
-	}
 	dns := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: "kube-dns", Labels: map[string]string{
 			"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}},

@@ -139,14 +139,25 @@ func (h *House) kubelets(server *metrics.Server) (*metrics.Kubelets, error) {
 // metricsEndpoint makes the Service of the metrics APIs lead to this process: it has no pod to select.
 func metricsEndpoint(ctx context.Context, c kubernetes.Interface, namespace string, at netip.Addr) error {
 	https, tcp, ready, port, name := "https", corev1.ProtocolTCP, true, int32(metricsPort), MetricsService
+	plain, plainPort := "metrics", int32(observePort)
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: corev1.ServiceSpec{
-		Ports: []corev1.ServicePort{{Name: https, Port: metricsServicePort, Protocol: tcp, TargetPort: intstr.FromInt32(port)}}}}
+		Ports: []corev1.ServicePort{{Name: https, Port: metricsServicePort, Protocol: tcp, TargetPort: intstr.FromInt32(port)},
+			{Name: plain, Port: plainPort, Protocol: tcp, TargetPort: intstr.FromInt32(plainPort)}}}}
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: name,
 			discoveryv1.LabelManagedBy: "fairway.dev"}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{at.String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: &https, Port: &port, Protocol: &tcp}},
+		Ports:       []discoveryv1.EndpointPort{{Name: &https, Port: &port, Protocol: &tcp}, {Name: &plain, Port: &plainPort, Protocol: &tcp}},
+	}
+	// The proxy of Services reads Endpoints, everything else slices; the label keeps a third copy from being made.
+	old := &corev1.Endpoints{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
+		Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: at.String()}},
+			Ports: []corev1.EndpointPort{{Name: https, Port: port, Protocol: tcp}, {Name: plain, Port: plainPort, Protocol: tcp}}}},
+	}
+	if _, err := c.CoreV1().Endpoints(namespace).Create(ctx, old, metav1.CreateOptions{}); ignoreExists(err) != nil {
+		return fmt.Errorf("making the endpoints of Service %s: %w", name, err)
 	}
 	if _, err := c.CoreV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{}); ignoreExists(err) != nil {
 		return fmt.Errorf("making the Service %s: %w", name, err)

@@ -206,6 +206,9 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 	}
 	v := o.Virtual
 	v.Client, v.Informers, v.Behaviour = client, factory, book
+	if v.Images.Facts == nil {
+		v.Images.Facts = imageFacts(book, v.Seed)
+	}
 	if v.Watchful == nil {
 		v.Watchful = c.watchNodes(life)
 	}
@@ -224,6 +227,9 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 	}
 	c.kubelets, err = kubelet.Wire(kubelet.Parts{Engine: c.Engine, Pods: core.Pods().Informer(), Dialer: c.Dialer, Book: book, Seed: o.Virtual.Seed, TLS: c.answers.TLS})
 	if err != nil {
+		return nil, err
+	}
+	if err := c.observe(life); err != nil {
 		return nil, err
 	}
 	factory.Start(life.Done())

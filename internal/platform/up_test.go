@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,6 +88,15 @@ func TestUpIsAWholeCluster(t *testing.T) {
 		if _, err := mc.MetricsV1beta1().PodMetricses("default").Get(t.Context(), "none", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			t.Errorf("a pod that does not exist gives %v, want NotFound", err)
 		}
+	})
+	t.Run("metrics are served in the cluster", func(t *testing.T) {
+		eventually(t, func() string {
+			b, err := client.CoreV1().Services(Namespace).ProxyGet("http", MetricsService, "metrics", "metrics", nil).DoRaw(t.Context())
+			if err != nil || !strings.Contains(string(b), "fairway_virtual_nodes") {
+				return fmt.Sprint("no fairway_virtual_nodes in the metrics: ", err)
+			}
+			return ""
+		})
 	})
 	t.Run("others may not read usage", func(t *testing.T) {
 		mc := metricsclient.NewForConfigOrDie(c.Plane.ConfigAs("nobody"))

@@ -62,7 +62,7 @@ var (
 
 func fairway(t *testing.T) string { return program(t, "fairway", "../../cmd/fairway") }
 func kubectl(t *testing.T) string {
-	return program(t, "kubectl", "k8s.io/kubernetes/cmd/kubectl")
+	return program(t, "kubectl", "./kubectl")
 }
 
 // cluster is a running `fairway up`.
