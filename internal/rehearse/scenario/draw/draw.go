@@ -18,7 +18,7 @@ func Bits(seed int64, purpose, key string, n int64) uint64 {
 		for i := range len(part) {
 			h = (h ^ uint64(part[i])) * fnvPrime
 		}
-		h *= fnvPrime // a zero byte between the parts, so that ("ab","c") and ("a","bc") differ
+		h = (h ^ uint64(len(part))) * fnvPrime // so that ("ab","c") and ("a","bc") differ, whatever the parts hold
 	}
 	return scatter(scatter(h^scatter(uint64(seed))) + uint64(n)*0x9e3779b97f4a7c15)
 }
