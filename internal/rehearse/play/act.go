@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -382,28 +383,32 @@ func (r *run) actQuota(ctx context.Context, a *v1alpha1.QuotaAction) (outcome, e
 func (r *run) actLoadFactor(a *v1alpha1.LoadFactorAction) (outcome, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	set := func(f float64) error {
-		hit := false
-		for i := range r.demand.loads {
-			if l := &r.demand.loads[i]; a.Load == "" || l.spec.Name == a.Load {
-				l.factor *= f
-				hit = true
-			}
+	var concerned []*loadState
+	for i := range r.demand.loads {
+		if l := &r.demand.loads[i]; a.Load == "" || l.spec.Name == a.Load {
+			concerned = append(concerned, l)
 		}
-		if !hit {
-			return fmt.Errorf("no load is called %q", a.Load)
+	}
+	if len(concerned) == 0 {
+		return outcome{}, fmt.Errorf("no load is called %q", a.Load)
+	}
+	factor := &a.Factor // its address tells it from equal ones of other steps
+	for _, l := range concerned {
+		l.factors = append(l.factors, factor)
+	}
+	r.demand.stale = true
+	r.poke()
+	return outcome{what: fmt.Sprintf("load × %g", a.Factor), data: map[string]string{"load": a.Load}, undo: func(context.Context) error {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for _, l := range concerned {
+			if i := slices.Index(l.factors, factor); i >= 0 {
+				l.factors = slices.Delete(l.factors, i, i+1)
+			}
 		}
 		r.demand.stale = true
 		r.poke()
 		return nil
-	}
-	if err := set(a.Factor); err != nil {
-		return outcome{}, err
-	}
-	return outcome{what: fmt.Sprintf("load × %g", a.Factor), data: map[string]string{"load": a.Load}, undo: func(context.Context) error {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		return set(1 / a.Factor)
 	}}, nil
 }
 

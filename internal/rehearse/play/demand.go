@@ -41,8 +41,17 @@ type demand struct {
 type loadState struct {
 	profile *load.Profile // nil for a load generator of the manifests
 	origin  model.LoadOrigin
-	factor  float64 // of loadFactor steps
+	factors []*float64 // of the loadFactor steps in force
 	spec    flow.Load
+}
+
+// factor is the product of the steps in force. One that is over leaves nothing behind, be it zero.
+func (l *loadState) factor() float64 {
+	f := 1.0
+	for _, x := range l.factors {
+		f *= *x
+	}
+	return f
 }
 
 // demandPod is a pod's place in the model.
@@ -306,11 +315,11 @@ func (d *demand) setRates(now time.Time) (next time.Time, err error) {
 		l := &d.loads[i]
 		switch {
 		case l.profile == nil:
-			err = d.system.SetUsers(i, d.generated(l)*l.factor)
+			err = d.system.SetUsers(i, d.generated(l)*l.factor())
 		case l.profile.Closed():
-			err = d.system.SetUsers(i, load.Users(l.profile, now)*l.factor)
+			err = d.system.SetUsers(i, load.Users(l.profile, now)*l.factor())
 		default:
-			err = d.system.SetRate(i, load.Rate(l.profile, now)*l.factor)
+			err = d.system.SetRate(i, load.Rate(l.profile, now)*l.factor())
 		}
 		if err != nil {
 			return next, err

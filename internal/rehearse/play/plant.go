@@ -48,7 +48,7 @@ func (k *checker) plant(ctx context.Context, now time.Time) error {
 	switch doc.Plant {
 	case PlantDoubleAddress:
 		ip := running[0].Status.PodIP
-		return k.patchStatus(ctx, running[1], map[string]any{"podIP": ip, "podIPs": []any{map[string]any{"ip": ip}}})
+		return k.patchStatus(ctx, running[1], map[string]any{"podIP": ip, "podIPs": []any{map[string]any{"$patch": "replace"}, map[string]any{"ip": ip}}})
 	case PlantPhaseBack:
 		return k.patchStatus(ctx, running[0], map[string]any{"phase": corev1.PodPending})
 	case PlantRestartsFall:

@@ -147,7 +147,7 @@ func (r *run) prepare() error {
 		r.demand.revisions = append(r.demand.revisions, map[string]int{})
 	}
 	for i := range cfg.Loads {
-		l := loadState{factor: 1, spec: cfg.Loads[i], origin: built.Loads[i]}
+		l := loadState{spec: cfg.Loads[i], origin: built.Loads[i]}
 		if o := built.Loads[i].Scenario; o >= 0 {
 			l.profile = profiles[o]
 		}
