@@ -29,6 +29,7 @@ type Size struct {
 
 // Sizes: what fits into a minute of tests together, and what a night looks for.
 var (
+	Tiny  = Size{Services: 4, Faults: 12, Duration: 80 * time.Minute}
 	Small = Size{Services: 6, Faults: 10, Duration: 2 * time.Hour}
 	Large = Size{Services: 14, Faults: 40, Duration: 12 * time.Hour}
 )

@@ -66,8 +66,8 @@ func prepare(t testing.TB, c *Case, dir string) (*scenario.Loaded, *rehearse.Doc
 	return loaded, doc
 }
 
-// play plays a case with every invariant watched.
-func play(t testing.TB, c *Case, dir, plant string) (*played, error) {
+// runCase plays a case with every invariant watched.
+func runCase(t testing.TB, c *Case, dir, plant string) (*played, error) {
 	t.Helper()
 	loaded, doc := prepare(t, c, dir)
 	doc.Check, doc.Plant = true, plant

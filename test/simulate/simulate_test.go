@@ -30,7 +30,7 @@ func TestClustersKeepTheirInvariantsUnderFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := t.ArtifactDir()
-			p, err := play(t, c, dir, "")
+			p, err := runCase(t, c, dir, "")
 			if err != nil {
 				t.Fatalf("%v\nplay it again with FAIRWAY_SIMULATE_SEED=%d; with -artifacts its files are kept in %s\n%s", err, seed, dir, p.describe())
 			}
@@ -41,7 +41,7 @@ func TestClustersKeepTheirInvariantsUnderFaults(t *testing.T) {
 					t.Logf("step %s %s: %s", s.Name, s.State, s.Message)
 				}
 			}
-			t.Logf("seed %d: %d writes, %d pods lived, %d evictions, steps %v, %.1f s", seed, p.run.End.Writes, len(p.run.Pods), len(p.run.Evictions), steps, p.run.End.Execution.WallSeconds)
+			t.Logf("seed %d: %d writes, %d pods lived, %d evictions, steps %v, %.1f s (%.1f s of CPU)", seed, p.run.End.Writes, len(p.run.Pods), len(p.run.Evictions), steps, p.run.End.Execution.WallSeconds, p.run.End.Execution.CPUSeconds)
 		})
 	}
 }

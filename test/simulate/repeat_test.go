@@ -1,0 +1,158 @@
+package simulate
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"sync/atomic"
+	"testing"
+
+	"github.com/fairway-dev/fairway/internal/rehearse/play"
+)
+
+// repeatSeed is a case with faults of many kinds.
+const repeatSeed = 1
+
+func TestARunRepeatsItselfByteForByte(t *testing.T) {
+	// Not parallel with the others: one of its runs has the other core to itself, and keeps it busy.
+	c, err := Generate(repeatSeed, Tiny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := playJSON(t, c, t.TempDir())
+	for _, again := range []struct {
+		what string
+		run  func(t *testing.T) []byte
+	}{
+		{"the same once more", func(t *testing.T) []byte { return playJSON(t, c, t.TempDir()) }},
+		{"from another directory, in another time zone", func(t *testing.T) []byte {
+			t.Setenv("TZ", "Asia/Kathmandu")
+			t.Setenv("LANG", "tr_TR.UTF-8")
+			dir := t.TempDir()
+			t.Chdir(dir)
+			return playJSON(t, c, dir)
+		}},
+		{"with the other core busy", func(t *testing.T) []byte {
+			defer busy()()
+			return playJSON(t, c, t.TempDir())
+		}},
+	} {
+		t.Run(again.what, func(t *testing.T) {
+			if b := again.run(t); !bytes.Equal(first, b) {
+				t.Errorf("the report differs from the first:\n%s", firstDifference(first, b))
+			}
+		})
+	}
+}
+
+func playJSON(t *testing.T, c *Case, dir string) []byte {
+	t.Helper()
+	p, err := runCase(t, c, dir, "")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, p.describe())
+	}
+	if p.run.End.Writes == 0 || len(p.run.Steps) == 0 {
+		t.Fatalf("nothing happened: %d writes, %d steps", p.run.End.Writes, len(p.run.Steps))
+	}
+	return p.json(t)
+}
+
+// busy keeps a core at work until the function it returns is called.
+func busy() (stop func()) {
+	var enough atomic.Bool
+	done := make(chan float64)
+	go func() {
+		x := 1.0
+		for !enough.Load() {
+			x = math.Sin(x) + 1
+		}
+		done <- x
+	}()
+	return func() {
+		enough.Store(true)
+		<-done
+	}
+}
+
+func firstDifference(a, b []byte) string {
+	at := 0
+	for at < len(a) && at < len(b) && a[at] == b[at] {
+		at++
+	}
+	cut := func(s []byte) string { return string(s[max(0, at-300):min(len(s), at+300)]) }
+	return fmt.Sprintf("at byte %d of %d and %d:\n%s\n--- or ---\n%s", at, len(a), len(b), cut(a), cut(b))
+}
+
+// TestABrokenEngineIsCaught plants a break in the house and sees that the run ends with the invariant that it breaks.
+func TestABrokenEngineIsCaught(t *testing.T) {
+	t.Parallel()
+	for _, broken := range []struct{ plant, invariant string }{
+		{play.PlantDoubleAddress, "an address belongs to one pod"},
+		{play.PlantPhaseBack, "phases move forward"},
+		{play.PlantRestartsFall, "restart counts never fall"},
+		{play.PlantIgnoreBudget, "evictions keep their budgets"},
+		{play.PlantLostRequests, "every request has an end"},
+		{play.PlantOrphan, "nothing is owned by the dead"},
+	} {
+		t.Run(broken.plant, func(t *testing.T) {
+			t.Parallel()
+			p, err := runCase(t, drained(), t.TempDir(), broken.plant)
+			switch {
+			case err == nil:
+				t.Fatal("nothing was noticed")
+			case p.run.End == nil || p.run.End.Incomplete == "":
+				t.Fatalf("the run does not say that it is incomplete: %v", err)
+			case !bytes.Contains([]byte(err.Error()), []byte(`invariant "`+broken.invariant+`" broken at`)):
+				t.Fatalf("noticed something else: %v", err)
+			}
+			last := p.run.Timeline[len(p.run.Timeline)-1]
+			if last.Kind != play.KindInvariant || last.Severity != "severe" {
+				t.Errorf("the timeline ends with %s %s: %s", last.Severity, last.Kind, last.What)
+			}
+		})
+	}
+	t.Run("and the same house without a break is not blamed", func(t *testing.T) {
+		t.Parallel()
+		if p, err := runCase(t, drained(), t.TempDir(), ""); err != nil {
+			t.Fatalf("%v\n%s", err, p.describe())
+		}
+	})
+}
+
+// drained is a small cluster of which a node is drained whose pods are under a tight budget.
+func drained() *Case {
+	return &Case{Seed: 7, Scenario: []byte(`apiVersion: fairway.dev/v1alpha1
+kind: Scenario
+metadata: {name: drained}
+spec:
+  duration: 20m
+  settle: 5m
+  seeds: [7]
+  cluster:
+    pools: [{name: web, type: m5.large, zones: [a], size: 3}]
+    manifests: [manifests.yaml]
+  load: [{to: shop/web, rate: 20}]
+  services: [{match: shop/web, cpu: 2ms, ready: 20s}]
+  steps: [{name: maintenance, at: +5m, for: 8m, drain: {pool: web, count: 2}}]
+`), Manifests: []byte(`apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 6
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: main, image: registry.example/web:v1, resources: {requests: {cpu: 100m, memory: 64Mi}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: web, namespace: shop}
+spec: {maxUnavailable: 1, selector: {matchLabels: {app: web}}}
+`)}
+}
