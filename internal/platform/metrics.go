@@ -150,15 +150,6 @@ func metricsEndpoint(ctx context.Context, c kubernetes.Interface, namespace stri
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{at.String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
 		Ports:       []discoveryv1.EndpointPort{{Name: &https, Port: &port, Protocol: &tcp}, {Name: &plain, Port: &plainPort, Protocol: &tcp}},
 	}
-	// The proxy of Services reads Endpoints, everything else slices; the label keeps a third copy from being made.
-	old := &corev1.Endpoints{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}},
-		Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: at.String()}},
-			Ports: []corev1.EndpointPort{{Name: https, Port: port, Protocol: tcp}, {Name: plain, Port: plainPort, Protocol: tcp}}}},
-	}
-	if _, err := c.CoreV1().Endpoints(namespace).Create(ctx, old, metav1.CreateOptions{}); ignoreExists(err) != nil {
-		return fmt.Errorf("making the endpoints of Service %s: %w", name, err)
-	}
 	if _, err := c.CoreV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{}); ignoreExists(err) != nil {
 		return fmt.Errorf("making the Service %s: %w", name, err)
 	}

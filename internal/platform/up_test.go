@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -91,7 +93,13 @@ func TestUpIsAWholeCluster(t *testing.T) {
 	})
 	t.Run("metrics are served in the cluster", func(t *testing.T) {
 		eventually(t, func() string {
-			b, err := client.CoreV1().Services(Namespace).ProxyGet("http", MetricsService, "metrics", "metrics", nil).DoRaw(t.Context())
+			inside := http.Client{Transport: &http.Transport{DialContext: c.Dialer.DialContext(vnet.From{}), DisableKeepAlives: true}}
+			r, err := inside.Get("http://" + MetricsService + "." + Namespace + ".svc:8080/metrics")
+			if err != nil {
+				return err.Error()
+			}
+			defer r.Body.Close()
+			b, err := io.ReadAll(r.Body)
 			if err != nil || !strings.Contains(string(b), "fairway_virtual_nodes") {
 				return fmt.Sprint("no fairway_virtual_nodes in the metrics: ", err)
 			}

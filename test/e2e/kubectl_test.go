@@ -39,9 +39,12 @@ func TestKubectlWorksAsOnARealCluster(t *testing.T) {
 		}
 		return ""
 	})
-	if got := c.kubectl("describe", "pod", "-l", "app=web"); !strings.Contains(got, "Scheduled") || !strings.Contains(got, "Container started") {
-		t.Errorf("describe shows no life of the pod:\n%s", got)
-	}
+	eventually(t, func() string { // events are written after the status
+		if got := c.kubectl("describe", "pod", "-l", "app=web"); !strings.Contains(got, "Scheduled") || !strings.Contains(got, "Started") {
+			return "describe shows no life of the pod:\n" + got
+		}
+		return ""
+	})
 
 	t.Run("logs", func(t *testing.T) {
 		c.kubectl("run", "talker", "--image=busybox", "--restart=Never", "--", "sh", "-c", "echo hello; sleep 1; echo bye")
