@@ -42,13 +42,13 @@ type Options struct {
 // Limits of a run's memory.
 const (
 	memoryBase   = 1500 << 20
-	memoryPerPod = 300 << 10 // garbage between two collections grows with the objects that are written
+	memoryPerPod = 150 << 10 // measured: caches, histories and the garbage of a start
 	memoryMax    = 12 << 30
 )
 
 // MemoryLimit is the limit that follows from a scenario: from the pods its manifests ask for, with room for autoscalers.
 func MemoryLimit(pods int) int64 {
-	return min(memoryBase+int64(pods)*memoryPerPod*3, memoryMax)
+	return min(memoryBase+int64(pods)*memoryPerPod, memoryMax)
 }
 
 // Run plays every seed and returns the records in the order of the seeds. A run that breaks off is among them, with what

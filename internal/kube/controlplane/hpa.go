@@ -30,6 +30,16 @@ type HPA struct {
 	controller *podautoscaler.HorizontalController
 	p          *ControlPlane
 	workers    int
+	loop       *hpaLoop // nil when the metrics client cannot tell whether it changed
+}
+
+// Evaluations are how many the controller made, how many were left out because they would have given the same, and how many
+// of those that were made all the same, as a check, proved that wrong.
+func (h *HPA) Evaluations() (made, elided, wrong int64) {
+	if h.loop == nil {
+		return 0, 0, 0
+	}
+	return h.loop.Made, h.loop.Elided, h.loop.Wrong
 }
 
 // HPAOptions of the autoscaler. Zero durations mean upstream's defaults.
@@ -65,11 +75,34 @@ func (p *ControlPlane) NewHPA(ctx context.Context, o HPAOptions) (*HPA, error) {
 	pods := newIndexedPods(p.shared.Core().V1().Pods())
 	c := podautoscaler.NewHorizontalController(ctx, client.CoreV1(), scales, client.AutoscalingV2(), staticMapper(p.mapper), o.Metrics,
 		p.shared.Autoscaling().V2().HorizontalPodAutoscalers(), pods, o.SyncPeriod, o.DownscaleStabilisation, o.Tolerance, o.CPUInitialization, o.InitialReadinessDelay)
-	return &HPA{controller: c, p: p, workers: 5}, nil
+	h := &HPA{controller: c, p: p, workers: 5}
+	if f, ok := o.Metrics.(Fingerprinter); ok {
+		if err := checkShape(c); err != nil {
+			return nil, err
+		}
+		informer := p.shared.Autoscaling().V2().HorizontalPodAutoscalers()
+		h.loop = &hpaLoop{h: h, period: o.SyncPeriod, hpas: informer.Lister(), pods: pods.Lister(), scales: scales, metrics: f, known: map[string]*hpaState{}, added: make(chan string, 64)}
+		_, err := informer.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(o any) {
+			if key, err := cache.MetaNamespaceKeyFunc(o); err == nil {
+				select {
+				case h.loop.added <- key:
+				case <-ctx.Done():
+				}
+			}
+		}})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
 }
 
 // Start runs the controller until the plane stops.
 func (h *HPA) Start(ctx context.Context) {
+	if h.loop != nil {
+		h.p.ctrlParts.Go(func() { h.loop.run(ctx) })
+		return
+	}
 	h.p.ctrlParts.Go(func() { h.controller.Run(ctx, h.workers) })
 }
 

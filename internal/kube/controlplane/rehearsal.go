@@ -36,7 +36,8 @@ func rehearsalAPIServerArgs() []string {
 }
 
 var rehearsalFeatures = map[string]bool{
-	"APIServerIdentity": false, "UnknownVersionInteroperabilityProxy": false, "SizeBasedListCostEstimate": false, "DetectCacheInconsistency": false,
+	"HPAOptimizedSelectorStore": true, // else looking for rival autoscalers is quadratic in those of a namespace
+	"APIServerIdentity":         false, "UnknownVersionInteroperabilityProxy": false, "SizeBasedListCostEstimate": false, "DetectCacheInconsistency": false,
 }
 
 // quietResources hardly change in a run: their watch cache's once-a-second timer costs more than it saves.

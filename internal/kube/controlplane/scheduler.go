@@ -77,7 +77,9 @@ func (p *ControlPlane) startScheduler(ctx context.Context) error {
 	return nil
 }
 
-func recorders(b events.EventBroadcasterAdapter) profile.RecorderFactory {
+func recorders(b interface {
+	NewRecorder(name string) events.EventRecorderLogger
+}) profile.RecorderFactory {
 	return func(name string) events.EventRecorderLogger { return b.NewRecorder(name) }
 }
 

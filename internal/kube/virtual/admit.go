@@ -170,7 +170,8 @@ func (a around) filters(pod *v1.Pod) (reason, message string) {
 	}
 	info := schedulerframework.NewNodeInfo(others...)
 	info.SetNode(a.r.node.obj)
-	for _, f := range scheduler.AdmissionCheck(withoutUnknown(pod, a.r.node.obj), info, true) {
+	if failures := scheduler.AdmissionCheck(withoutUnknown(pod, a.r.node.obj), info, true); len(failures) > 0 {
+		f := failures[0]
 		if r := f.InsufficientResource; r != nil {
 			s := shortage{r.ResourceName, r.Requested, r.Used, r.Capacity}
 			return reasonOutOfPrefix + string(r.ResourceName), s.String()

@@ -197,16 +197,6 @@ func (c *Container) ready() bool {
 	return c.started() && c.Ready
 }
 
-// find returns the container of that name.
-func (s *PodState) find(pod *v1.Pod, name string) *Container {
-	for i := range s.Containers {
-		if c := &s.Containers[i]; c.spec(pod).Name == name {
-			return c
-		}
-	}
-	return nil
-}
-
 // running counts containers that run.
 func (s *PodState) running() (n int) {
 	for i := range s.Containers {

@@ -106,7 +106,7 @@ func account(run *record.Run, subject string) (served, asked float64, ok bool) {
 func availability(o Observed, subject string, target float64, over time.Duration) outcome {
 	asked, bad := rates(o.Table, subject)
 	out := outcome{}
-	value := math.NaN()
+	var value float64
 	if over > 0 {
 		value = lowest(asked, bad, int(over/o.Table.Step))
 	} else if served, all, ok := account(o.Run, subject); ok && all > 0 {

@@ -46,7 +46,6 @@ type simRequest struct {
 
 type simEvent struct {
 	at   float64
-	kind int // 0 own latency of tier over, 1 reply reaches tier
 	tier int
 	r    *simRequest
 }

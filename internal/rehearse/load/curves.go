@@ -19,8 +19,6 @@ type daily struct {
 	at func(hour float64) float64
 }
 
-const day = 24 * time.Hour
-
 func hourOfDay(t time.Time) float64 {
 	h, m, s := t.Clock()
 	return float64(h) + float64(m)/60 + (float64(s)+float64(t.Nanosecond())/1e9)/3600

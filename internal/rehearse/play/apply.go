@@ -79,18 +79,6 @@ func (a *applier) apply(ctx context.Context, u *unstructured.Unstructured, manag
 	return err
 }
 
-func (a *applier) delete(ctx context.Context, kind schema.GroupKind, ns, name string, o metav1.DeleteOptions) error {
-	m, err := a.mapper.RESTMapping(kind)
-	if err != nil {
-		return err
-	}
-	r, err := a.resource(m.GroupVersionKind, ns)
-	if err != nil {
-		return err
-	}
-	return r.Delete(ctx, name, o)
-}
-
 // kind resolves a kind as users write it (Deployment, Rollout.argoproj.io, HPA's full name) by discovery.
 func (a *applier) kind(name string) (schema.GroupVersionKind, error) {
 	gk := schema.ParseGroupKind(name)

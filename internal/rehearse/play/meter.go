@@ -25,7 +25,7 @@ func (m *meter) played(*run) { m.wall2, m.cpu2, m.virtual2 = realSeconds(), cpuS
 func (m *meter) execution(r *run) *record.Execution {
 	e := &record.Execution{WallSeconds: realSeconds() - m.wall0, CPUSeconds: cpuSeconds(), PeakRSSBytes: peakRSS()}
 	if !m.virtual2.IsZero() {
-		e.PlayedSeconds, e.PlayWallSeconds = m.virtual2.Sub(m.virtual1).Seconds(), m.wall2-m.wall1
+		e.PlayedSeconds, e.PlayWallSeconds, e.PlayCPUSeconds = m.virtual2.Sub(m.virtual1).Seconds(), m.wall2-m.wall1, m.cpu2-m.cpu1
 	}
 	if r.house != nil {
 		e.Requests = r.house.Plane.Requests()
@@ -33,6 +33,9 @@ func (m *meter) execution(r *run) *record.Execution {
 	}
 	if r.metrics != nil {
 		e.HPAEvaluations = r.metrics.reads
+	}
+	if r.hpa != nil {
+		_, e.HPAElided, e.HPAWrong = r.hpa.Evaluations()
 	}
 	if r.sampler != nil {
 		e.MaxPods, e.MinPods = r.sampler.maxPods, r.sampler.minPods

@@ -3,6 +3,7 @@ package play
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	autoscaling "k8s.io/api/autoscaling/v2"
@@ -40,7 +41,7 @@ func (m *podMetrics) GetResourceMetric(_ context.Context, resource corev1.Resour
 		v := hpametrics.PodMetric{Timestamp: d.last.at, Window: d.last.at.Sub(d.before.at)}
 		switch resource {
 		case corev1.ResourceCPU:
-			v.Value = int64((d.last.cpu - d.before.cpu) / v.Window.Seconds() * 1000)
+			v.Value = d.cpuMillis()
 		case corev1.ResourceMemory:
 			v.Value = int64(m.r.demand.system.MemoryBytes(d.id, d.last.at)) * 1000
 		default:
@@ -55,6 +56,34 @@ func (m *podMetrics) GetResourceMetric(_ context.Context, resource corev1.Resour
 		return nil, time.Time{}, fmt.Errorf("no metrics returned from resource metrics API")
 	}
 	return info, newest, nil
+}
+
+// cpuMillis is the CPU rate between the two last scrapes in thousandths of a core: truncated to nanocores, as the metrics API
+// gives it, and rounded up as a quantity is when it is read in thousandths.
+func (d *demandPod) cpuMillis() int64 {
+	nano := math.Round((d.last.cpu - d.before.cpu) / d.last.at.Sub(d.before.at).Seconds() * 1e9)
+	return int64(math.Ceil(nano / 1e6))
+}
+
+// Fingerprint implements controlplane.Fingerprinter.
+func (m *podMetrics) Fingerprint(pods []*corev1.Pod, memory bool) (uint64, bool) {
+	m.r.mu.Lock()
+	defer m.r.mu.Unlock()
+	sum := uint64(len(pods))
+	for _, o := range pods {
+		p := m.r.cluster.pods[o.UID]
+		if p == nil || !p.demand.known || p.demand.before.at.IsZero() {
+			return 0, false
+		}
+		z := uint64(p.demand.cpuMillis()) * 0x9e3779b97f4a7c15
+		if memory {
+			z += uint64(m.r.demand.system.MemoryBytes(p.demand.id, p.demand.last.at))
+		}
+		z ^= uint64(p.demand.id) * 0xd1342543de82ef95
+		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+		sum += z ^ z>>27
+	}
+	return sum, true
 }
 
 // errNoMetric is the answer for metrics that no part of this run provides.

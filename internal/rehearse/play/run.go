@@ -59,6 +59,7 @@ type run struct {
 	applier    *applier
 	client     kubernetes.Interface
 	house      *House
+	hpa        *controlplane.HPA
 	steps      *stepRunner
 	checker    *checker // nil unless the document asks for it
 	rescales   map[string]string
@@ -210,6 +211,7 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 	}
 	house.Plane.StartInformers(ctx)
 	hpa.Start(ctx)
+	r.hpa = hpa
 	go func() {
 		if err := house.Run(ctx); err != nil && ctx.Err() == nil {
 			r.stop(err)

@@ -289,11 +289,13 @@ type Execution struct {
 	WallSeconds      float64        `json:"wallSeconds"`
 	PlayedSeconds    float64        `json:"playedSeconds"`
 	PlayWallSeconds  float64        `json:"playWallSeconds"` // from the end of settling
+	PlayCPUSeconds   float64        `json:"playCPUSeconds"`
 	CPUSeconds       float64        `json:"cpuSeconds"`
 	PeakRSSBytes     int64          `json:"peakRSSBytes"`
 	Requests         int64          `json:"requests"`
 	HPAEvaluations   int64          `json:"hpaEvaluations"`
 	HPAElided        int64          `json:"hpaElided"`
+	HPAWrong         int64          `json:"hpaWrong"` // checks that found an elided evaluation would have acted
 	PodStarts        int64          `json:"podStarts"`
 	WakeUps          int64          `json:"wakeUps"`
 	FlowWindows      int64          `json:"flowWindows"`

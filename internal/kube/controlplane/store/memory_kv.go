@@ -57,7 +57,7 @@ func (s kvServer) Range(ctx context.Context, r *pb.RangeRequest, _ ...grpc.CallO
 	return s.m.rangeLocked(r, s.m.rev)
 }
 
-func (s kvServer) begin(ctx context.Context) error { return objectClient{s.m}.begin(ctx) }
+func (s kvServer) begin(ctx context.Context) error { return objectClient(s).begin(ctx) }
 
 // RangeStream implements pb.KVClient; clients of this store use memoryKV.GetStream, which needs no stream.
 func (s kvServer) RangeStream(context.Context, *pb.RangeRequest, ...grpc.CallOption) (pb.KV_RangeStreamClient, error) {

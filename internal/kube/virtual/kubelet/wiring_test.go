@@ -19,7 +19,6 @@ import (
 	admissionregistration "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -228,7 +227,7 @@ func TestPortForwardThroughTheAPIServerReachesThePod(t *testing.T) {
 		t.Fatal(err)
 	}
 	spdyDialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, "POST", u)
-	for i, dialer := range []httpstream.Dialer{websocket, spdyDialer} {
+	for i, dialer := range both(websocket, spdyDialer) {
 		stop, ready := make(chan struct{}), make(chan struct{})
 		forward, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:8080"}, stop, ready, io.Discard, io.Discard)
 		if err != nil {
@@ -321,3 +320,5 @@ func TestAWebhookServiceReachesAProcessThatStandsForItsPod(t *testing.T) {
 		return ""
 	})
 }
+
+func both[T any](a, b T) []T { return []T{a, b} }

@@ -131,7 +131,7 @@ func readProgram(node *yamlv3.Node, from Source) (*v1alpha1.Program, int, error)
 		return nil, node.Line, errors.New("metadata.name is missing")
 	}
 	if line, err := checkProgram(node, p, from); err != nil {
-		return nil, line, fmt.Errorf("Program %q: %w", p.Name, err)
+		return nil, line, fmt.Errorf("the Program %q: %w", p.Name, err)
 	}
 	return p, node.Line, nil
 }
