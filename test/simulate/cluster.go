@@ -79,10 +79,11 @@ func (g *generator) podSpec(i int) obj {
 	if g.chance(0.7, "readiness/%d", i) {
 		c["readinessProbe"] = obj{"httpGet": obj{"path": "/ready", "port": 8080}, "periodSeconds": g.between(1, 10, "period/%d", i), "failureThreshold": g.between(1, 3, "threshold/%d", i)}
 	}
+	grace := g.between(2, 60, "grace/%d", i)
 	if g.chance(0.3, "pre-stop/%d", i) {
-		c["lifecycle"] = obj{"preStop": obj{"sleep": obj{"seconds": g.between(1, 15, "pre-stop-seconds/%d", i)}}}
+		c["lifecycle"] = obj{"preStop": obj{"sleep": obj{"seconds": g.between(1, min(15, grace-1), "pre-stop-seconds/%d", i)}}}
 	}
-	spec := obj{"containers": []any{c}, "terminationGracePeriodSeconds": g.between(1, 60, "grace/%d", i)}
+	spec := obj{"containers": []any{c}, "terminationGracePeriodSeconds": grace}
 	if g.chance(0.2, "init/%d", i) {
 		spec["initContainers"] = []any{obj{"name": "prepare", "image": "registry.example/prepare:v1", "command": []any{"sh", "-c", "sleep 5"},
 			"resources": obj{"requests": obj{"cpu": "50m", "memory": "32Mi"}}}}

@@ -4,6 +4,7 @@
 //
 //	make build                                                        # the tests play bin/fairway-rehearse
 //	go test ./test/simulate                                           # a few seeds
-//	FAIRWAY_SIMULATE_SEED=42 go test ./test/simulate -artifacts       # one seed, its files kept
+//	FAIRWAY_SIMULATE_SEEDS=5-34 go test ./test/simulate -run Clusters # thirty others
+//	FAIRWAY_SIMULATE_SEEDS=42 go test ./test/simulate -artifacts      # one, its files kept
 //	FAIRWAY_NIGHTLY=1 go test -timeout 8h ./test/simulate             # hundreds of cluster-hours
 package simulate

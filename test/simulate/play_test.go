@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,19 +102,28 @@ func (p *played) describe() string {
 	return text
 }
 
-// wanted are the seeds to play: one that was asked for, or the first n.
-func wanted(t testing.TB, n int) []int64 {
+// seedsVariable names the seeds to play instead: one (42) or a range (5-34).
+const seedsVariable = "FAIRWAY_SIMULATE_SEEDS"
+
+// wanted are the seeds to play: those that were asked for, or the first n.
+func wanted(t testing.TB, n int64) []int64 {
 	t.Helper()
-	if s := os.Getenv("FAIRWAY_SIMULATE_SEED"); s != "" {
-		seed, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			t.Fatalf("FAIRWAY_SIMULATE_SEED: %v", err)
+	first, last := int64(1), n
+	if s := os.Getenv(seedsVariable); s != "" {
+		from, to, isRange := strings.Cut(s, "-")
+		if !isRange {
+			to = from
 		}
-		return []int64{seed}
+		var err, err2 error
+		first, err = strconv.ParseInt(from, 10, 64)
+		last, err2 = strconv.ParseInt(to, 10, 64)
+		if err = errors.Join(err, err2); err != nil || last < first {
+			t.Fatalf("%s=%s is neither a seed (42) nor a range of seeds (5-34): %v", seedsVariable, s, err)
+		}
 	}
 	var out []int64
-	for i := range n {
-		out = append(out, int64(i+1))
+	for seed := first; seed <= last; seed++ {
+		out = append(out, seed)
 	}
 	return out
 }

@@ -92,7 +92,15 @@ func TestABrokenEngineIsCaught(t *testing.T) {
 		{play.PlantRestartsFall, "restart counts never fall"},
 		{play.PlantIgnoreBudget, "evictions keep their budgets"},
 		{play.PlantLostRequests, "every request has an end"},
+		{play.PlantReadyLie, "a ready pod has ready containers"},
+		{play.PlantOverfull, "nodes hold what they can"},
+		{play.PlantIgnoreQuota, "quotas are kept"},
+		{play.PlantSilentPending, "a pending pod says why"},
+		{play.PlantLeftWaiting, "pods that fit are placed"},
 		{play.PlantOrphan, "nothing is owned by the dead"},
+		{play.PlantHalfDone, "nothing is left half done"},
+		{play.PlantLostNode, "pools recover"},
+		{play.PlantStuckRollout, "controllers come to rest"},
 	} {
 		t.Run(broken.plant, func(t *testing.T) {
 			t.Parallel()
@@ -119,7 +127,8 @@ func TestABrokenEngineIsCaught(t *testing.T) {
 	})
 }
 
-// drained is a small cluster of which a node is drained whose pods are under a tight budget.
+// drained is a small cluster of which nodes are drained whose pods are under a tight budget, and whose quota is asked for
+// more than it gives.
 func drained() *Case {
 	return &Case{Seed: 7, Scenario: []byte(`apiVersion: fairway.dev/v1alpha1
 kind: Scenario
@@ -129,11 +138,13 @@ spec:
   settle: 5m
   seeds: [7]
   cluster:
-    pools: [{name: web, type: m5.large, zones: [a], size: 3}]
+    pools: [{name: web, type: m5.large, zones: [a], size: 3}, {name: spare, type: m5.large, zones: [a], size: 1}]
     manifests: [manifests.yaml]
   load: [{to: shop/web, rate: 20}]
   services: [{match: shop/web, cpu: 2ms, ready: 20s}]
-  steps: [{name: maintenance, at: +5m, for: 8m, drain: {pool: web, count: 2}}]
+  steps:
+  - {name: maintenance, at: +5m, for: 6m, drain: {pool: web, count: 2}}
+  - {name: too many, at: +12m, for: 2m, scale: {workload: shop/web, replicas: 14}}
 `), Manifests: []byte(`apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, namespace: shop}
@@ -144,6 +155,11 @@ spec:
     metadata: {labels: {app: web}}
     spec:
       containers: [{name: main, image: registry.example/web:v1, resources: {requests: {cpu: 100m, memory: 64Mi}}}]
+---
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: limits, namespace: shop}
+spec: {hard: {pods: "10"}}
 ---
 apiVersion: v1
 kind: Service

@@ -18,7 +18,7 @@ const (
 
 func TestClustersKeepTheirInvariantsUnderFaults(t *testing.T) {
 	t.Parallel()
-	n, size := seedsInCI, Small
+	n, size := int64(seedsInCI), Small
 	if nightly() {
 		n, size = seedsAtNight, Large
 	}
@@ -32,7 +32,7 @@ func TestClustersKeepTheirInvariantsUnderFaults(t *testing.T) {
 			dir := t.ArtifactDir()
 			p, err := runCase(t, c, dir, "")
 			if err != nil {
-				t.Fatalf("%v\nplay it again with FAIRWAY_SIMULATE_SEED=%d; with -artifacts its files are kept in %s\n%s", err, seed, dir, p.describe())
+				t.Fatalf("%v\nplay it again with "+seedsVariable+"=%d; with -artifacts its files are kept in %s\n%s", err, seed, dir, p.describe())
 			}
 			steps := map[string]int{}
 			for _, s := range p.run.Steps {

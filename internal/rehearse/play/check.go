@@ -63,7 +63,7 @@ func newChecker(r *run, f informers.SharedInformerFactory) (*checker, error) {
 	k := &checker{r: r, quotaMost: map[types.UID]*quotaBound{}}
 	k.pods, k.nodes, k.quotas = f.Core().V1().Pods().Lister(), f.Core().V1().Nodes().Lister(), f.Core().V1().ResourceQuotas().Lister()
 	k.budgets = f.Policy().V1().PodDisruptionBudgets().Lister()
-	_, err := f.Core().V1().Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{UpdateFunc: func(old, new any) {
+	_, err := f.Core().V1().Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: k.podAdded, UpdateFunc: func(old, new any) {
 		before, ok := old.(*corev1.Pod)
 		after, ok2 := new.(*corev1.Pod)
 		if ok && ok2 && before.UID == after.UID {
@@ -103,13 +103,12 @@ func (k *checker) turn(ctx context.Context, now time.Time) (time.Time, error) {
 	time.Sleep(quiet) // so that every informer has what was written at this instant
 	k.next = now.Truncate(checkEvery).Add(checkEvery)
 	if err := k.plant(ctx, now); err != nil {
-		return k.next, err
+		return k.next, fmt.Errorf("a break cannot be planted: %w", err)
 	}
 	pods, err := k.sortedPods()
 	if err != nil {
 		return k.next, err
 	}
-	k.addresses(pods)
 	k.ledger(pods)
 	k.quotasKept(pods)
 	k.placed(pods, time.Now())

@@ -1,6 +1,7 @@
 package play
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,6 +26,9 @@ const (
 // was evicted its budget allowed it.
 func (k *checker) podChanged(before, after *corev1.Pod) {
 	object := podObject(after)
+	if !slices.Equal(before.Status.PodIPs, after.Status.PodIPs) {
+		k.addresses(after)
+	}
 	if b, a := phaseRank(before), phaseRank(after); a < b || ended(before) && before.Status.Phase != after.Status.Phase {
 		k.fail("phases move forward", object, "from %s to %s", before.Status.Phase, after.Status.Phase)
 	}
@@ -94,18 +98,30 @@ func (k *checker) budgetKept(evicted *corev1.Pod, b *policyv1.PodDisruptionBudge
 	}
 }
 
+// podAdded looks at a pod that appears.
+func (k *checker) podAdded(o any) {
+	if p, ok := o.(*corev1.Pod); ok {
+		k.addresses(p)
+	}
+}
+
 // addresses: no two pods that have not ended share one, unless it is their node's.
-func (k *checker) addresses(pods []*corev1.Pod) {
-	owner := map[string]*corev1.Pod{}
-	for _, p := range pods {
-		if ended(p) || p.Spec.HostNetwork {
+func (k *checker) addresses(p *corev1.Pod) {
+	if ended(p) || p.Spec.HostNetwork || len(p.Status.PodIPs) == 0 {
+		return
+	}
+	pods, err := k.sortedPods()
+	if err != nil {
+		return
+	}
+	for _, other := range pods {
+		if other.UID == p.UID || ended(other) || other.Spec.HostNetwork {
 			continue
 		}
-		for _, ip := range p.Status.PodIPs {
-			if other := owner[ip.IP]; other != nil {
+		for _, ip := range other.Status.PodIPs {
+			if slices.Contains(p.Status.PodIPs, ip) {
 				k.fail("an address belongs to one pod", podObject(p), "%s is also that of %s (nodes %s and %s)", ip.IP, podObject(other), p.Spec.NodeName, other.Spec.NodeName)
 			}
-			owner[ip.IP] = p
 		}
 	}
 }

@@ -20,6 +20,14 @@ const (
 	PlantIgnoreBudget  = "ignore-budget"  // evictions do not ask disruption budgets
 	PlantLostRequests  = "lost-requests"  // requests vanish from the account of a load
 	PlantOrphan        = "orphan"         // an object outlives its owner
+	PlantReadyLie      = "ready-lie"      // a kubelet calls a pod ready whose containers are not
+	PlantOverfull      = "overfull"       // the scheduler fills a node beyond what it can hold
+	PlantIgnoreQuota   = "ignore-quota"   // admission does not ask quotas
+	PlantSilentPending = "silent-pending" // the scheduler forgets a pod
+	PlantLeftWaiting   = "left-waiting"   // the scheduler leaves a pod waiting for which there is room
+	PlantHalfDone      = "half-done"      // an object that is being deleted never goes
+	PlantLostNode      = "lost-node"      // a node stays out of use though nothing is wrong with it
+	PlantStuckRollout  = "stuck-rollout"  // the Deployment controller stops in the middle of a rollout
 )
 
 // plantAfter is when the break happens, counted from the start of measuring.
@@ -43,32 +51,88 @@ func (k *checker) plant(ctx context.Context, now time.Time) error {
 		}
 	}
 	if len(running) < 2 {
-		return errors.New("a break cannot be planted: fewer than two pods run")
+		return errors.New("fewer than two pods run")
 	}
-	switch doc.Plant {
-	case PlantDoubleAddress:
-		ip := running[0].Status.PodIP
-		return k.patchStatus(ctx, running[1], map[string]any{"podIP": ip, "podIPs": []any{map[string]any{"$patch": "replace"}, map[string]any{"ip": ip}}})
-	case PlantPhaseBack:
-		return k.patchStatus(ctx, running[0], map[string]any{"phase": corev1.PodPending})
-	case PlantRestartsFall:
-		return errors.Join(k.restarts(ctx, running[0], 3), k.restarts(ctx, running[0], 1))
-	case PlantLostRequests:
+	if act := breaks[doc.Plant]; act != nil {
+		return act(ctx, k, running[0], running[1])
+	}
+	return fmt.Errorf("there is no break called %q", doc.Plant)
+}
+
+// breaks act through the API, as the broken part of the house would, on pods that run. What is nothing acts elsewhere.
+var breaks = map[string]func(ctx context.Context, k *checker, a, b *corev1.Pod) error{
+	PlantIgnoreBudget: nothing, // acts in evictions
+	PlantIgnoreQuota:  nothing, // acts in admission
+	PlantDoubleAddress: func(ctx context.Context, k *checker, a, b *corev1.Pod) error {
+		ip := a.Status.PodIP
+		return k.patchStatus(ctx, b, map[string]any{"podIP": ip, "podIPs": []any{map[string]any{"$patch": "replace"}, map[string]any{"ip": ip}}})
+	},
+	PlantPhaseBack: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
+		return k.patchStatus(ctx, a, map[string]any{"phase": corev1.PodPending})
+	},
+	PlantRestartsFall: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
+		return errors.Join(k.restarts(ctx, a, 3), k.restarts(ctx, a, 1))
+	},
+	PlantReadyLie: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
+		return k.patchStatus(ctx, a, map[string]any{"containerStatuses": []any{map[string]any{"name": a.Spec.Containers[0].Name, "ready": false}}})
+	},
+	PlantLostRequests: func(_ context.Context, k *checker, _, _ *corev1.Pod) error {
 		k.r.mu.Lock()
 		defer k.r.mu.Unlock()
 		if len(k.r.sampler.loads) == 0 {
-			return errors.New("a break cannot be planted: there is no load")
+			return errors.New("there is no load")
 		}
 		k.r.sampler.loads[0].counts.Served--
 		return nil
-	case PlantOrphan:
+	},
+	PlantOrphan: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
 		gone := metav1.OwnerReference{APIVersion: "example.invalid/v1", Kind: "Gone", Name: "gone", UID: "00000000-0000-0000-0000-000000000001"}
-		_, err := k.r.client.CoreV1().ConfigMaps(running[0].Namespace).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "orphan", OwnerReferences: []metav1.OwnerReference{gone}}}, metav1.CreateOptions{})
+		return k.leave(ctx, a.Namespace, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "orphan", OwnerReferences: []metav1.OwnerReference{gone}}})
+	},
+	PlantHalfDone: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
+		err := k.leave(ctx, a.Namespace, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "going", Finalizers: []string{"example.invalid/nobody"}}})
+		return errors.Join(err, k.r.client.CoreV1().ConfigMaps(a.Namespace).Delete(ctx, "going", metav1.DeleteOptions{}))
+	},
+	PlantOverfull: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
+		return k.patchNode(ctx, a.Spec.NodeName, map[string]any{"status": map[string]any{"allocatable": map[string]any{"cpu": "1m"}}}, "status")
+	},
+	PlantLostNode: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
+		return k.patchNode(ctx, "spare-000", map[string]any{"spec": map[string]any{"unschedulable": true}})
+	},
+	PlantSilentPending: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
+		_, err := k.r.client.CoreV1().Pods(a.Namespace).Create(ctx, forgotten(a), metav1.CreateOptions{})
 		return err
-	case PlantIgnoreBudget:
-		return nil // acts in evictions
-	}
-	return fmt.Errorf("there is no break called %q", doc.Plant)
+	},
+	PlantLeftWaiting: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
+		p, err := k.r.client.CoreV1().Pods(a.Namespace).Create(ctx, forgotten(a), metav1.CreateOptions{})
+		if err != nil {
+			return err
+		}
+		return k.patchStatus(ctx, p, map[string]any{"conditions": []any{map[string]any{"type": corev1.PodScheduled, "status": "False", "reason": "Unschedulable", "message": "no reason at all"}}})
+	},
+	PlantStuckRollout: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
+		patch := asJSON(map[string]any{"spec": map[string]any{"paused": true, "template": map[string]any{"metadata": map[string]any{"labels": map[string]any{"release": "next"}}}}})
+		_, err := k.r.client.AppsV1().Deployments(a.Namespace).Patch(ctx, a.Labels["app"], types.MergePatchType, patch, metav1.PatchOptions{})
+		return err
+	},
+}
+
+func nothing(context.Context, *checker, *corev1.Pod, *corev1.Pod) error { return nil }
+
+// forgotten is a pod that no scheduler looks at.
+func forgotten(like *corev1.Pod) *corev1.Pod {
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "forgotten"}, Spec: corev1.PodSpec{SchedulerName: "nobody",
+		Containers: []corev1.Container{{Name: "main", Image: like.Spec.Containers[0].Image}}}}
+}
+
+func (k *checker) leave(ctx context.Context, ns string, o *corev1.ConfigMap) error {
+	_, err := k.r.client.CoreV1().ConfigMaps(ns).Create(ctx, o, metav1.CreateOptions{})
+	return err
+}
+
+func (k *checker) patchNode(ctx context.Context, name string, patch map[string]any, sub ...string) error {
+	_, err := k.r.client.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, asJSON(patch), metav1.PatchOptions{}, sub...)
+	return err
 }
 
 func (k *checker) patchStatus(ctx context.Context, p *corev1.Pod, status map[string]any) error {

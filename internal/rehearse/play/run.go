@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -232,10 +233,17 @@ func (r *run) admission() []string {
 			used = used || bytes.Contains(a.Object, []byte(kind))
 		}
 	}
-	if used {
+	var off []string
+	if !used {
+		off = append(off, kind)
+	}
+	if r.doc.Plant == PlantIgnoreQuota {
+		off = append(off, "ResourceQuota")
+	}
+	if len(off) == 0 {
 		return nil
 	}
-	return []string{"--disable-admission-plugins=" + kind}
+	return []string{"--disable-admission-plugins=" + strings.Join(off, ",")}
 }
 
 // stop ends the run early.
