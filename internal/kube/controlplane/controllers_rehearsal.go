@@ -112,6 +112,9 @@ func addWorkloads(ctx context.Context, b *parts) error {
 	if err != nil {
 		return err
 	}
+	if err := paceStuckDeployments(dc); err != nil {
+		return err
+	}
 	b.add(func(ctx context.Context) { dc.Run(ctx, 5) })
 	rsc := replicaset.NewReplicaSetController(ctx, apps.ReplicaSets(), pods, b.client("replicaset-controller"), replicaset.BurstReplicas)
 	b.add(func(ctx context.Context) { rsc.Run(ctx, 5) })
