@@ -123,6 +123,18 @@ func (c *cluster) kubectl(args ...string) string {
 	return out
 }
 
+// apply hands objects to kubectl apply; it must succeed.
+func (c *cluster) apply(objects string) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	k := c.command(ctx, "apply", "-f", "-")
+	k.Stdin = strings.NewReader(objects)
+	if out, err := k.CombinedOutput(); err != nil {
+		c.t.Fatalf("kubectl apply: %v\n%s", err, out)
+	}
+}
+
 func (c *cluster) try(args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

@@ -25,6 +25,7 @@ func freePort(t *testing.T) int {
 }
 
 func TestStockOperatorRunsAsALocalProcessFromItsOwnManifests(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	c := up(t, "--memory", "--data", t.TempDir(), "--nodes", "1", "--pod-start", "100ms", "--program", "*/greeter-operator=local:"+strconv.Itoa(port))
 

@@ -13,6 +13,7 @@ import (
 )
 
 func TestStateSurvivesARestart(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	c := up(t, "--data", data)
 	c.kubectl("create", "configmap", "kept", "--from-literal=a=b")
@@ -39,6 +40,7 @@ func kills() int {
 }
 
 func TestNothingAcknowledgedIsLostWhenTheProcessIsKilled(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	acknowledged := 0
 	for round := range kills() {
@@ -105,6 +107,7 @@ func TestWrongInputIsRefusedWithAWayOut(t *testing.T) {
 }
 
 func TestSecondStartOnADirectoryInUseIsRefused(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	c := up(t, "--data", data, "--memory", "--nodes", "0")
 	for _, args := range [][]string{{"up", "--data", data}, {"up", "--data", data, "--reset"}} {
