@@ -80,16 +80,8 @@ spec:
 	if s.hpaSync != "" {
 		fmt.Fprintf(&b, "  controllers: {kubernetes: {hpaSync: %s}}\n", s.hpaSync)
 	}
-	b.WriteString("  load:\n")
-	for i := range apps {
-		// The CPU of each application swings between 60 and 180 millicores a replica; every seventh peaks at the same time.
-		low := float64(s.replicas) * 60 / cpuMillis
-		if !s.hpa {
-			fmt.Fprintf(&b, "  - {name: l-%d, to: default/app-%d, rate: %g}\n", i, i, low/2)
-			continue
-		}
-		minutes := 12*60 - i%7*18
-		fmt.Fprintf(&b, "  - {name: l-%d, to: default/app-%d, daily: {low: %g, high: %g, peakAt: \"%02d:%02d\"}}\n", i, i, low, 3*low, minutes/60, minutes%60)
+	if s.hpa {
+		s.loads(&b)
 	}
 	if s.release {
 		b.WriteString("  steps:\n")
@@ -98,4 +90,15 @@ spec:
 		}
 	}
 	return b.String()
+}
+
+// loads are one curve an application: its CPU swings between 60 and 175 millicores a replica of the start, so that autoscalers
+// with a target of 60 millicores run between 10 and 27 pods for each 10; every seventh peaks at the same time.
+func (s size) loads(b *strings.Builder) {
+	b.WriteString("  load:\n")
+	for i := range apps {
+		low, high := float64(s.replicas)*60/cpuMillis, float64(s.replicas)*175/cpuMillis
+		minutes := 12*60 - i%7*18
+		fmt.Fprintf(b, "  - {name: l-%d, to: default/app-%d, daily: {low: %g, high: %g, peakAt: \"%02d:%02d\"}}\n", i, i, low, high, minutes/60, minutes%60)
+	}
 }
