@@ -190,6 +190,27 @@ func TestMemoryCrossingIsComputed(t *testing.T) {
 	}
 }
 
+func TestAPodAboveItsLimitThatIsSnoozedHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	m := single(5 * time.Millisecond)
+	m.Memory = Memory{BaseBytes: 100 << 20, LeakBytesPerSec: 1 << 20}
+	s, ids := one(t, m, Load{Name: "u", RatePerSec: 10}, 1, Pod{MemoryLimitBytes: 200 << 20})
+	later := begin.Add(5 * time.Second)
+	s.SnoozeMemory(ids[0], later)
+	if _, at, ok := s.NextMemoryCrossing(); !ok || !at.Equal(later) {
+		t.Errorf("it is named at %v (%v), want %v", at, ok, later)
+	}
+	if next := s.Next(); !next.After(begin) {
+		t.Errorf("the next change is %v, not after the present", next)
+	}
+	again := s.PodOf(ids[0])
+	again.StartedAt = begin
+	s.SetPod(ids[0], again)
+	if _, at, ok := s.NextMemoryCrossing(); !ok || !at.Equal(begin.Add(100*time.Second)) {
+		t.Errorf("after a restart it is named at %v (%v), want 100 s later", at, ok)
+	}
+}
+
 func TestEventsAreToldWhateverFoundThem(t *testing.T) {
 	t.Parallel()
 	s, ids := one(t, single(10*time.Millisecond), Load{Name: "u", RatePerSec: 50}, 1, Pod{})

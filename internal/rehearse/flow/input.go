@@ -169,7 +169,7 @@ func (s *System) SetPod(id PodID, p Pod) {
 		pd.x, pd.spread = 0, 0
 	}
 	if restarted {
-		pd.peak = 0
+		pd.peak, pd.asked = 0, 0
 		s.serial++
 		pd.process = s.serial
 	}

@@ -188,7 +188,8 @@ func (s *System) memoryBase(sv *service, p *pod) float64 {
 }
 
 // NextMemoryCrossing is the pod whose working set is next above its limit, and when; false when none will be under the
-// present state. A pod that is above already is returned with the present time until the caller restarts it.
+// present state. A pod that is above already is returned with the present time until the caller restarts it, or says by
+// SnoozeMemory when to come back to it.
 func (s *System) NextMemoryCrossing() (PodID, time.Time, bool) {
 	s.solve()
 	best, first := PodID(-1), math.Inf(1)
@@ -218,7 +219,7 @@ func (s *System) crossing(sv *service, p *pod) float64 {
 	}
 	now := s.memory(p, s.now)
 	if now > limit {
-		return s.now
+		return max(s.now, p.asked)
 	}
 	leak := sv.model.Memory.LeakBytesPerSec
 	t := math.Inf(1)
@@ -239,5 +240,9 @@ func (s *System) crossing(sv *service, p *pod) float64 {
 			t = min(t, hi)
 		}
 	}
-	return t
+	return max(t, p.asked)
 }
+
+// SnoozeMemory leaves a pod out of NextMemoryCrossing until then, or until it restarts: the caller has seen that it is above
+// its limit, and whoever is to end it may be slow, or have rounded otherwise.
+func (s *System) SnoozeMemory(id PodID, until time.Time) { s.pods[id].asked = s.seconds(until) }

@@ -165,6 +165,7 @@ type pod struct {
 	slot    int64
 	noise   float64
 	noisy   uint64
+	asked   float64 // its memory is not looked at before
 }
 
 // New builds a system at Config.Start. Errors name the service or load and what is wrong with it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sort"
 	"time"
 
@@ -17,6 +18,21 @@ import (
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
 )
+
+// holds counts the steps in force by what they hold, so that the end of one does not heal what another still breaks. It is
+// used by steps alone, which act one after the other.
+type holds map[string]int
+
+func (h holds) take(key string) { h[key]++ }
+
+// drop tells that nothing holds the key any more.
+func (h holds) drop(key string) bool {
+	if h[key]--; h[key] > 0 {
+		return false
+	}
+	delete(h, key)
+	return true
+}
 
 // choose draws count or a share of names, sorted; zero count and no share means all.
 func (r *run) choose(purpose string, names []string, count *int32, share *v1alpha1.Share, all int) []string {
@@ -104,11 +120,15 @@ func (r *run) actNotReady(a *v1alpha1.NodeNotReadyAction) (outcome, error) {
 	var rest []*time.Timer
 	for i, n := range names {
 		after := a.Gap.Duration * time.Duration(i)
+		r.holds.take("ready/" + n)
 		rest = append(rest, r.later(after, func() error { return r.house.Engine.NotReady(n, a.Message) }))
 	}
 	return outcome{what: fmt.Sprintf("%d node(s) not ready", len(names)), targets: nodeObjects(names), undo: func(context.Context) error {
 		leave(rest)
 		for _, n := range names {
+			if !r.holds.drop("ready/" + n) {
+				continue
+			}
 			if err := r.house.Engine.Heal(n); err != nil {
 				return err
 			}
@@ -145,7 +165,13 @@ func (r *run) actZoneOutage(a *v1alpha1.ZoneOutageAction) (outcome, error) {
 	if err := r.house.Engine.ZoneOutage(a.Zone, a.Mode != v1alpha1.OutageNetwork); err != nil {
 		return outcome{}, err
 	}
-	return outcome{what: "outage of zone " + a.Zone, data: map[string]string{"zone": a.Zone}, undo: func(context.Context) error { return r.house.Engine.HealZone(a.Zone) }}, nil
+	r.holds.take("zone/" + a.Zone)
+	return outcome{what: "outage of zone " + a.Zone, data: map[string]string{"zone": a.Zone}, undo: func(context.Context) error {
+		if r.holds.drop("zone/" + a.Zone) {
+			return r.house.Engine.HealZone(a.Zone)
+		}
+		return nil
+	}}, nil
 }
 
 func (r *run) actSpotReclaim(a *v1alpha1.SpotReclaimAction) (outcome, error) {
@@ -176,6 +202,11 @@ func (r *run) actNoCapacity(a *v1alpha1.NoCapacityAction) (outcome, error) {
 	}
 	set := func(off bool) error {
 		for _, p := range pools {
+			if key := "capacity/" + p + "/" + a.Zone; off {
+				r.holds.take(key)
+			} else if !r.holds.drop(key) {
+				continue
+			}
 			if err := r.house.Engine.NoCapacity(p, a.Zone, off); err != nil {
 				return err
 			}
@@ -199,8 +230,17 @@ func (r *run) actRegistry(a *v1alpha1.RegistryAction) (outcome, error) {
 	case v1alpha1.RegistryLimited:
 		f.Limited = true
 	}
+	r.registry = append(r.registry, &f)
 	r.house.Engine.Registry(f)
-	return outcome{what: "registry " + a.State, undo: func(context.Context) error { r.house.Engine.Registry(virtual.RegistryFault{}); return nil }}, nil
+	return outcome{what: "registry " + a.State, undo: func(context.Context) error {
+		r.registry = slices.DeleteFunc(r.registry, func(x *virtual.RegistryFault) bool { return x == &f })
+		var left virtual.RegistryFault
+		if n := len(r.registry); n > 0 {
+			left = *r.registry[n-1]
+		}
+		r.house.Engine.Registry(left)
+		return nil
+	}}, nil
 }
 
 func (r *run) actCordon(ctx context.Context, a *v1alpha1.CordonAction) (outcome, error) {
@@ -210,6 +250,7 @@ func (r *run) actCordon(ctx context.Context, a *v1alpha1.CordonAction) (outcome,
 	}
 	var rest []*time.Timer
 	for i, n := range names {
+		r.holds.take("cordon/" + n)
 		rest = append(rest, r.later(a.Gap.Duration*time.Duration(i), func() error { return r.cordon(ctx, n, true) }))
 	}
 	return outcome{what: fmt.Sprintf("cordon %d node(s)", len(names)), targets: nodeObjects(names), undo: func(ctx context.Context) error {
@@ -226,6 +267,9 @@ func (r *run) cordon(ctx context.Context, name string, on bool) error {
 func (r *run) uncordon(names []string) undo {
 	return func(ctx context.Context) error {
 		for _, n := range names {
+			if !r.holds.drop("cordon/" + n) {
+				continue
+			}
 			if err := r.cordon(ctx, n, false); err != nil && !apierrors.IsNotFound(err) {
 				return err
 			}
@@ -244,6 +288,9 @@ func (r *run) actDrain(ctx context.Context, a *v1alpha1.DrainAction) (outcome, e
 	timeout := time.Hour
 	if a.Timeout != nil {
 		timeout = a.Timeout.Duration
+	}
+	for _, n := range names {
+		r.holds.take("cordon/" + n)
 	}
 	draining, stop := context.WithCancel(ctx)
 	r.background.Go(func() {

@@ -65,7 +65,6 @@ type demandPod struct {
 	state   flow.Pod
 	// The two last scrapes of its CPU counter.
 	last, before scrape
-	killed       bool
 }
 
 type scrape struct {

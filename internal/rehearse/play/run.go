@@ -63,6 +63,8 @@ type run struct {
 	hpa        *controlplane.HPA
 	steps      *stepRunner
 	checker    *checker // nil unless the document asks for it
+	holds      holds
+	registry   []*virtual.RegistryFault // of the steps in force, the last one counts
 	rescales   map[string]string
 	start      time.Time // measuring begins
 	end        time.Time
@@ -76,7 +78,7 @@ var errStopped = errors.New("stopped")
 // what is known by then.
 func Run(ctx context.Context, doc *Document, out io.Writer, boot Boot, versions map[string]string, build string) error {
 	began := startMeter()
-	r := &run{doc: doc, out: newRecorder(record.NewWriter(out)), wake: make(chan struct{}, 1), rescales: map[string]string{}}
+	r := &run{doc: doc, out: newRecorder(record.NewWriter(out)), wake: make(chan struct{}, 1), rescales: map[string]string{}, holds: holds{}}
 	err := r.play(ctx, boot, versions, build, began)
 	end := record.End{Time: time.Now().UTC(), Execution: began.execution(r)}
 	if r.cluster != nil {
@@ -403,6 +405,9 @@ func (r *run) progress(now time.Time, measured bool) {
 	r.out.event(record.Event{Progress: p})
 }
 
+// memoryAgain is when a container above its limit is looked at again that was not killed: its node may be silent.
+const memoryAgain = 5 * time.Second
+
 // memory kills containers whose working set is above their limit, as the kernel would.
 func (r *run) memory(now time.Time) {
 	for range len(r.demand.scraped) {
@@ -410,12 +415,10 @@ func (r *run) memory(now time.Time) {
 		if !ok || at.After(now) {
 			return
 		}
-		p := r.demand.podOf(id)
-		if p == nil || p.demand.killed {
-			return
+		r.demand.system.SnoozeMemory(id, now.Add(memoryAgain))
+		if p := r.demand.podOf(id); p != nil {
+			go r.house.Engine.Recheck(p.rec.Namespace, p.rec.Name) // takes the engine's lock, which asks for usage under ours
 		}
-		p.demand.killed = true
-		go r.house.Engine.Recheck(p.rec.Namespace, p.rec.Name) // takes the engine's lock, which asks for usage under ours
 	}
 }
 
