@@ -59,7 +59,16 @@ func Link(x *Index, e record.Entry) []int {
 	if len(e.Causes) > 0 {
 		return e.Causes
 	}
-	for _, r := range rulesFor[e.Kind] {
+	linked := x.first(rulesFor[e.Kind], e)
+	if also := x.first(besideFor[e.Kind], e); len(linked) > 0 && len(also) > 0 && also[0] != linked[0] {
+		linked = append(linked, also[0])
+	}
+	return linked
+}
+
+// first is what the first rule that finds anything finds.
+func (x *Index) first(rules []rule, e record.Entry) []int {
+	for _, r := range rules {
 		if r.when != nil && !r.when(e) {
 			continue
 		}
@@ -123,6 +132,7 @@ func Annotate(run *record.Run) []record.Entry {
 	list := Fold(run.Timeline)
 	x := NewIndex(run)
 	for i := range list {
+		list[i] = nameQuota(list[i])
 		if linked := Link(x, list[i]); len(linked) > 0 {
 			list[i].Causes = linked
 		}
@@ -182,7 +192,8 @@ func Expected(e record.Entry) bool {
 const foldWithin = time.Minute
 
 // Fold joins entries of equal kind, owner, severity and state whose times lie within 60 s of the first, counting them,
-// sorts by time and renumbers from 1; causes follow. Entries without an owner fold by object. Roots never fold.
+// sorts by time and renumbers from 1; causes follow. Entries without an owner fold by object. Roots never fold. Refusals
+// of one owner by one quota are one entry for as long as they go on.
 func Fold(timeline []record.Entry) []record.Entry {
 	sorted := slices.Clone(timeline)
 	slices.SortStableFunc(sorted, func(a, b record.Entry) int { return a.Time.Compare(b.Time) })
@@ -191,7 +202,7 @@ func Fold(timeline []record.Entry) []record.Entry {
 	moved := make(map[int]int, len(sorted))
 	for _, e := range sorted {
 		key := foldKey(e)
-		if at, ok := open[key]; ok && key != "" && e.Time.Sub(out[at].Time) <= foldWithin {
+		if at, ok := open[key]; ok && key != "" && goesOn(out[at], e) {
 			out[at] = join(out[at], e)
 			moved[e.ID] = at + 1
 			continue
@@ -209,6 +220,18 @@ func Fold(timeline []record.Entry) []record.Entry {
 	return out
 }
 
+// goesOn tells whether b, of the same key as a, still belongs to a.
+func goesOn(a, b record.Entry) bool {
+	if a.Kind != record.KindRefused {
+		return b.Time.Sub(a.Time) <= foldWithin
+	}
+	last := a.Time
+	if a.Until.After(last) {
+		last = a.Until
+	}
+	return b.Time.Sub(last) <= refusing
+}
+
 func foldKey(e record.Entry) string {
 	if !Expected(e) {
 		return ""
@@ -217,7 +240,8 @@ func foldKey(e record.Entry) string {
 	if subject == "" {
 		subject = e.Object
 	}
-	return strings.Join([]string{e.Kind, subject, string(e.Severity), e.Data["state"], e.Data["reason"], e.Data["revision"]}, "\x00")
+	quota, _ := refusal(e)
+	return strings.Join([]string{e.Kind, subject, string(e.Severity), e.Data["state"], e.Data["reason"], e.Data["revision"], quota}, "\x00")
 }
 
 // join adds b to a. Causes are united, a's first; What stays a's, the count tells the rest.
@@ -228,6 +252,9 @@ func join(a, b record.Entry) record.Entry {
 	}
 	if b.Until.After(a.Until) {
 		a.Until = b.Until
+	}
+	if a.Kind == record.KindRefused && b.Time.After(a.Until) {
+		a.Until = b.Time
 	}
 	for _, id := range b.Causes {
 		if !slices.Contains(a.Causes, id) {

@@ -205,3 +205,39 @@ func TestDerivedEntriesTellWhatARecorderOnlySampled(t *testing.T) {
 		t.Errorf("the chain of %q ends at %q", linked[i].What, root.What)
 	}
 }
+
+func TestRefusalsOfAQuotaAreOneEntryAsLongAsTheyGoOn(t *testing.T) {
+	t.Parallel()
+	refused := func(second int, quota string) record.Entry {
+		return at(second, record.Entry{Kind: record.KindRefused, Object: "ReplicaSet/shop/web-1", Owner: "Deployment/shop/web", What: "a pod of shop/web is refused",
+			Why: `pods "web-1-x" is forbidden: exceeded quota: ` + quota + `, requested: requests.cpu=200m, used: requests.cpu=12900m, limited: requests.cpu=13`})
+	}
+	got := Fold([]record.Entry{refused(0, "shop"), refused(400, "shop"), refused(500, "other"), refused(1400, "shop"), refused(4000, "shop")})
+	if len(got) != 3 || got[0].Count != 3 || !got[0].Until.Equal(at(1400, record.Entry{}).Time) {
+		t.Fatalf("folded to %+v", got)
+	}
+	if again := Fold(got); len(again) != 3 || again[0].Count != 3 {
+		t.Errorf("folding again gave %+v", again)
+	}
+}
+
+func TestAQuotaThatRefusesPodsStandsBesideTheCauseOfSaturation(t *testing.T) {
+	t.Parallel()
+	run := topology()
+	for i, e := range []record.Entry{
+		at(0, record.Entry{Kind: record.KindRefused, Object: "ReplicaSet/shop/cart-1", Owner: "Deployment/shop/cart", Data: data("workload", "Deployment/shop/cart"),
+			Why: "exceeded quota: shop, requested: requests.cpu=200m, used: requests.cpu=13, limited: requests.cpu=13"}),
+		at(600, record.Entry{Kind: record.KindPodGone, Object: "Pod/shop/cart-1-a", Owner: "Deployment/shop/cart", What: "cart lost a pod"}),
+		at(610, record.Entry{Kind: record.KindSaturation, Object: "shop/cart", What: "cart is saturated", Severity: record.Warning, Data: data("state", "begins")}),
+	} {
+		e.ID = i + 1
+		run.Timeline = append(run.Timeline, e)
+	}
+	linked := Annotate(&run)
+	if got := linked[2].Causes; !slices.Equal(got, []int{2, 1}) {
+		t.Errorf("the saturation is caused by %v, want the lost pod and the quota", got)
+	}
+	if want := "quota shop refuses pods of shop/cart (requests.cpu=13 is used up)"; linked[0].What != want {
+		t.Errorf("the refusal reads %q, want %q", linked[0].What, want)
+	}
+}

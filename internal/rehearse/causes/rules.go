@@ -256,6 +256,15 @@ var rulesFor = map[string][]rule{
 	},
 }
 
+// besideFor lists what did not set an effect off but keeps it from being mended; it is the second cause.
+var besideFor = map[string][]rule{
+	record.KindSaturation: {{cause: record.KindRefused, relation: sameService, window: refusing, when: begins, only: quota}},
+	record.KindErrors: {
+		{cause: record.KindRefused, relation: sameService, window: refusing, when: begins, only: quota},
+		{cause: record.KindRefused, relation: callee, window: refusing, when: begins, only: quota},
+	},
+}
+
 func begins(e record.Entry) bool {
 	s := e.Data["state"]
 	return s == "begins" || s == "" && e.Severity != record.Info
