@@ -29,25 +29,26 @@ type Engine struct {
 	secrets    corelisters.SecretLister
 	synced     []cache.InformerSynced
 
-	mu       sync.Mutex
-	started  bool
-	timers   timers
-	records  map[types.NamespacedName]*podRecord
-	byNode   map[string]*nodeRecord
-	groups   []*groupRecord
-	dirty    []*podRecord // in the order they were seen
-	spare    []*podRecord // the other half of the double buffer
-	draws    map[string]int
-	stuck    map[types.NamespacedName]*podRecord // wait for a ConfigMap or Secret
-	indexes  []uint64                            // bit n: the nth /24 is taken
-	watchful watchfulState
-	leases   bool // nodes renew leases whether or not a fault is in force
-	images   imageWorld
-	zonesOut map[string]bool
-	storage  storage
-	stages   *stage.Set // nil: none
-	counters Counters
-	late     time.Duration // of the latest batch
+	mu        sync.Mutex
+	started   bool
+	timers    timers
+	records   map[types.NamespacedName]*podRecord
+	byNode    map[string]*nodeRecord
+	groups    []*groupRecord
+	dirty     []*podRecord // in the order they were seen
+	spare     []*podRecord // the other half of the double buffer
+	draws     map[string]int
+	stuck     map[types.NamespacedName]*podRecord // wait for a ConfigMap or Secret
+	indexes   []uint64                            // bit n: the nth /24 is taken
+	nextIndex int                                 // where the search for a free one begins
+	watchful  watchfulState
+	leases    bool // nodes renew leases whether or not a fault is in force
+	images    imageWorld
+	zonesOut  map[string]bool
+	storage   storage
+	stages    *stage.Set // nil: none
+	counters  Counters
+	late      time.Duration // of the latest batch
 
 	wake  chan struct{}
 	queue *workQueue

@@ -48,11 +48,11 @@ func (e *Engine) CrashNode(name string, mode CrashMode, back time.Duration) erro
 				back = defaultReboot
 			}
 			e.silence(n, now, true)
-			n.at(e, now.Add(back), func(now time.Time) { e.reboot(n, now) })
+			n.backAt(e, now.Add(back), func(now time.Time) { e.reboot(n, now) })
 		case CrashHang, CrashKubelet:
 			e.silence(n, now, mode == CrashHang)
 			if back > 0 {
-				n.at(e, now.Add(back), func(now time.Time) { e.revive(n, now) })
+				n.backAt(e, now.Add(back), func(now time.Time) { e.revive(n, now) })
 			}
 		default:
 			return fmt.Errorf("virtual: crash mode %q is not known; use stop, reboot, hang or kubelet", mode)
@@ -94,7 +94,7 @@ func (e *Engine) ZoneOutage(zone string, power bool) error {
 		}
 		hit++
 		e.nodeEvent(n, now, v1.EventTypeWarning, "ZoneOutage", "Simulated outage of zone "+zone)
-		if power {
+		if power || n.obj == nil { // what is still joining is given up either way
 			e.loseInstance(n, now, 0)
 		} else {
 			e.silence(n, now, true)
@@ -205,6 +205,14 @@ func (e *Engine) SetUnready(namespace, pod, container string, unready bool) erro
 	})
 }
 
+// Alive tells whether a node of this name has an instance.
+func (e *Engine) Alive(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := e.byNode[name]
+	return n != nil && n.instance
+}
+
 // onNode runs f on a node that exists, with the lock held.
 func (e *Engine) onNode(name string, f func(n *nodeRecord, now time.Time) error) error {
 	e.mu.Lock()
@@ -244,8 +252,8 @@ func (e *Engine) silence(n *nodeRecord, now time.Time, dark bool) {
 // revive lets a silent or unready node return: it reports Ready first, then its pods' true states.
 func (e *Engine) revive(n *nodeRecord, now time.Time) {
 	n.health = nodeHealth{Ready: true}
-	n.due = nil
-	e.timers.disarm(&n.timer)
+	n.back = nil
+	e.timers.disarm(&n.returns)
 	n.recovering = n.silent
 	e.nodeChanged(n)
 	e.nodeEvent(n, now, v1.EventTypeNormal, "NodeReady", "Node "+n.name+" status is now: NodeReady")

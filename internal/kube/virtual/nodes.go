@@ -41,7 +41,9 @@ type nodeRecord struct {
 	recovering   bool      // silent until its status says Ready again
 	shuttingDown bool
 
-	timer             timer // node-level wake-ups: join, ready, return from a fault
+	timer             timer // of the instance itself: join, ready, reclaim, the end of its Node
+	returns           timer // return from a fault
+	back              func(now time.Time)
 	due               func(now time.Time)
 	lease             timer
 	again             timer // a refused request
@@ -149,6 +151,7 @@ func ordinalOf(node, group string) int {
 // enroll gives a node its address range and puts it on the books.
 func (e *Engine) enroll(n *nodeRecord, index int) {
 	e.indexes[index/64] |= 1 << (index % 64)
+	e.nextIndex = index + 1
 	n.index = index
 	n.ips = newAddresses(podPrefix(index))
 	n.view = NodeView{Name: n.name, IP: nodeAddress(index)}
@@ -175,6 +178,12 @@ func (e *Engine) enroll(n *nodeRecord, index int) {
 			f(now)
 		}
 	}}
+	n.returns = timer{node: n.name, kind: timerReturn, fire: func(now time.Time) {
+		if f := n.back; f != nil {
+			n.back = nil
+			f(now)
+		}
+	}}
 	n.lease = timer{node: n.name, kind: timerLease, fire: func(now time.Time) { e.renew(n, now) }}
 	n.again = timer{node: n.name, kind: timerWrite, fire: func(time.Time) { e.enqueueNode(n) }}
 	n.evict = timer{node: n.name, kind: timerEvict, fire: func(now time.Time) { e.pressure(n, now) }}
@@ -186,17 +195,25 @@ func (e *Engine) enroll(n *nodeRecord, index int) {
 
 func (e *Engine) taken(index int) bool { return e.indexes[index/64]&(1<<(index%64)) != 0 }
 
-// freeIndex returns the lowest free address range.
+// freeIndex returns the next free address range after the last one given: pods of a node that is gone keep their addresses
+// until they are collected, so a range rests as long as it can.
 func (e *Engine) freeIndex() int {
 	for i := range maxNodeIndex {
-		if !e.taken(i) {
+		if i = (e.nextIndex + i) % maxNodeIndex; !e.taken(i) {
 			return i
 		}
 	}
 	panic("virtual: more nodes than address ranges") // 32,768 nodes; AddNodes refuses before
 }
 
-// at arms the node's one timer.
+// backAt arms the timer by which a node returns from a fault.
+func (n *nodeRecord) backAt(e *Engine, t time.Time, f func(now time.Time)) {
+	n.back = f
+	e.timers.arm(&n.returns, e.grain(t))
+	e.poke()
+}
+
+// at arms the timer of the instance's own course: joining, its reclaim, the end of its Node. Faults do not touch it.
 func (n *nodeRecord) at(e *Engine, t time.Time, f func(now time.Time)) {
 	n.due = f
 	e.timers.arm(&n.timer, e.grain(t))
@@ -449,7 +466,7 @@ func (e *Engine) loseNode(o any) {
 
 // dropNode takes a node off the books.
 func (e *Engine) dropNode(n *nodeRecord) {
-	for _, t := range []*timer{&n.timer, &n.lease, &n.again, &n.evict} {
+	for _, t := range []*timer{&n.timer, &n.returns, &n.lease, &n.again, &n.evict} {
 		e.timers.disarm(t)
 	}
 	n.dirty, n.beat, n.creating = false, false, false

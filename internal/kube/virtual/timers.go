@@ -24,6 +24,7 @@ const (
 	timerPod
 	timerWrite
 	timerEvict
+	timerReturn
 )
 
 // timers is a heap of wake-ups in the order (time, node, key, kind).

@@ -2,6 +2,7 @@ package play
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -125,15 +126,16 @@ func (r *run) actNotReady(a *v1alpha1.NodeNotReadyAction) (outcome, error) {
 	}
 	return outcome{what: fmt.Sprintf("%d node(s) not ready", len(names)), targets: nodeObjects(names), undo: func(context.Context) error {
 		leave(rest)
+		var errs []error
 		for _, n := range names {
 			if !r.holds.drop("ready/" + n) {
 				continue
 			}
-			if err := r.house.Engine.Heal(n); err != nil {
-				return err
+			if r.house.Engine.Alive(n) { // it may have been lost meanwhile
+				errs = append(errs, r.house.Engine.Heal(n))
 			}
 		}
-		return nil
+		return errors.Join(errs...)
 	}}, nil
 }
 
