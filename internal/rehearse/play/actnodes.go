@@ -202,14 +202,14 @@ func (r *run) actNoCapacity(a *v1alpha1.NoCapacityAction) (outcome, error) {
 			pools = append(pools, p.Name)
 		}
 	}
-	set := func(off bool) error {
+	set := func(dry bool) error {
 		for _, p := range pools {
-			if key := "capacity/" + p + "/" + a.Zone; off {
+			if key := "capacity/" + p + "/" + a.Zone; dry {
 				r.holds.take(key)
 			} else if !r.holds.drop(key) {
 				continue
 			}
-			if err := r.house.Engine.NoCapacity(p, a.Zone, off); err != nil {
+			if err := r.house.Engine.NoCapacity(p, a.Zone, !dry); err != nil {
 				return err
 			}
 		}
