@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -152,6 +153,7 @@ func (f *rehearseFlags) run(c *cobra.Command, args []string, s Streams) error {
 	if err != nil {
 		return exitError{exitNoAnswer, err}
 	}
+	r.Asked = report.Asked{Scenario: f.asked(args), JSON: f.json, HTML: f.html}
 	if err := f.write(r, s); err != nil {
 		return exitError{exitNoAnswer, err}
 	}
@@ -175,6 +177,28 @@ func (f *rehearseFlags) scenario(args []string) (*scenario.Loaded, error) {
 		return nil, err
 	}
 	return made, nil
+}
+
+// asked repeats the arguments that say what is played, for the command proposed next.
+func (f *rehearseFlags) asked(args []string) string {
+	parts := slices.Clone(args)
+	for _, m := range f.manifests {
+		parts = append(parts, "--manifests", m)
+	}
+	for _, x := range []struct{ flag, value string }{{"--load", f.load}, {"-f", f.change}, {"--at", f.at}, {"--start", f.start}} {
+		if x.value != "" {
+			parts = append(parts, x.flag, x.value)
+		}
+	}
+	if f.hours > 0 {
+		parts = append(parts, "--hours", strconv.FormatFloat(f.hours, 'g', -1, 64))
+	}
+	for i, p := range parts {
+		if strings.ContainsAny(p, " '\"$&;|*?()") {
+			parts[i] = "'" + strings.ReplaceAll(p, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(parts, " ")
 }
 
 func first(args []string) string {

@@ -30,7 +30,7 @@ func recoveryCheck(e v1alpha1.RecoveryExpectation) check {
 	if e.To != nil {
 		share = float64(*e.To)
 	}
-	limit := fmt.Sprintf("≤ %s to %s of before", e.Within, percentText(share))
+	limit := fmt.Sprintf("≤ %s until %s of the level before", durationText(e.Within.Duration), percentText(share))
 	return check{name: "recovery after " + e.After, kind: KindRecovery, limit: limit, subject: subject, eval: func(o Observed, _ *Observed) outcome {
 		out := outcome{held: true, excess: math.Inf(-1), data: map[string]string{"step": e.After}}
 		ran := false
@@ -168,6 +168,9 @@ func (g Given) celCheck(e v1alpha1.Expectation) check {
 		out := outcome{held: held, value: "true"}
 		if !held {
 			out.value, out.excess = "false", 1
+			if out.against(g, o, base, condition) {
+				return out
+			}
 			var parts []string
 			for _, operand := range condition.Operands(view) {
 				parts = append(parts, operand.Text+" = "+operand.Value)
@@ -180,6 +183,63 @@ func (g Given) celCheck(e v1alpha1.Expectation) check {
 		return out
 	}
 	return c
+}
+
+// against looks for timeline entries, or else evictions, that alone make a condition false which holds without any: what
+// a condition over all of them fails for. It tells whether there are such.
+func (out *outcome) against(g Given, o Observed, base *Observed, condition *celenv.Condition) bool {
+	holds := func(timeline []record.Entry, evictions []record.Eviction) bool {
+		run := *o.Run
+		run.Timeline, run.Evictions, run.Samples = timeline, evictions, nil
+		held, err := condition.Eval(g.view(Observed{Run: &run, Bill: o.Bill, Figures: o.Figures}, base))
+		return held && err == nil
+	}
+	if !holds(nil, nil) {
+		return false
+	}
+	times := 0
+	for _, e := range o.Run.Timeline {
+		if holds([]record.Entry{e}, nil) {
+			continue
+		}
+		if times == 0 {
+			out.firstAt, out.entry = e.Time, e.ID
+		}
+		times += max(1, e.Count)
+		if len(out.evidence) < evidenceMax {
+			out.evidence = append(out.evidence, Evidence{Time: e.Time, Object: cmp.Or(e.Owner, e.Object), What: e.What})
+		}
+	}
+	told := times > 0
+	for _, e := range o.Run.Evictions {
+		if told || holds(nil, []record.Eviction{e}) {
+			continue
+		}
+		if times == 0 {
+			out.firstAt, out.entry = e.Time, evictionEntry(o.Run.Timeline, e)
+			out.subject, out.data = "workload="+e.Workload, map[string]string{"metric": "disruption"}
+		}
+		if times++; len(out.evidence) < evidenceMax {
+			out.evidence = append(out.evidence, Evidence{Time: e.Time, Object: "Pod/" + e.Pod, What: e.Kind + " by " + e.By})
+		}
+	}
+	switch out.value = fmt.Sprintf("%d times", times); times {
+	case 0:
+		out.value = "false"
+	case 1:
+		out.value = "once"
+	}
+	return times > 0
+}
+
+// evictionEntry is the timeline's entry of an eviction, 0 when it has none.
+func evictionEntry(timeline []record.Entry, v record.Eviction) int {
+	for _, e := range timeline {
+		if e.Kind == record.KindEviction && e.Owner == v.Workload && !e.Time.After(v.Time) && v.Time.Sub(e.Time) <= time.Minute {
+			return e.ID
+		}
+	}
+	return 0
 }
 
 // view shows a run to conditions. Samples of settling are not part of it.

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
+	"github.com/fairway-dev/fairway/internal/rehearse/causes"
 	"github.com/fairway-dev/fairway/internal/rehearse/scenario/celenv"
 )
 
@@ -77,6 +79,7 @@ type outcome struct {
 	total        time.Duration
 	evidence     []Evidence
 	help         string
+	entry        int               // of the timeline, when it is known which one the failure is
 	subject      string            // when narrower than the check's
 	data         map[string]string // evidence for the rules of causes
 }
@@ -100,7 +103,8 @@ func (g Given) checks(hasBaseline bool) []check {
 			if e.In != nil {
 				c.share = float64(*e.In)
 			}
-			if e.Name != "" {
+			// A name the scenario made up says less than the limit's own.
+			if _, about, _ := strings.Cut(c.subject, "="); e.Name != "" && e.Name != strings.TrimSpace(c.kind+" "+about) {
 				c.name = e.Name
 			}
 			if c.name == "" {
@@ -203,7 +207,10 @@ func (c check) over(runs []Observed, base map[int64]*Observed) (Result, bool) {
 	r.WorstSeed, r.Value, r.TotalSeconds = o.Run.Start.Seed, out.value, out.total.Seconds()
 	if !r.Held || !out.held {
 		r.FirstAt, r.Evidence, r.Help = out.firstAt, out.evidence, out.help
-		if !out.noData && !out.firstAt.IsZero() {
+		switch {
+		case out.entry > 0:
+			r.Why = causes.Chain(o.Run.Timeline, out.entry)
+		case !out.noData && !out.firstAt.IsZero() && (c.kind != KindCEL || out.subject != ""): // else nobody knows what the condition is about
 			r.Why = o.why(out.firstAt, cmp.Or(out.subject, c.subject), merge(c.data, out.data))
 		}
 	}

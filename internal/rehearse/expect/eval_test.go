@@ -120,7 +120,7 @@ func TestEachKindHoldsAndFailsAsItsLimitSays(t *testing.T) {
 		"replicas kept":              {calm.run(1), `{"replicas": {"workload": "shop/web", "min": 3}}`, true, "3 ready"},
 		"replicas broken":            {failing.run(1), `{"replicas": {"workload": "Deployment/shop/web", "min": 2}}`, false, "1 ready"},
 		"too many replicas":          {calm.run(1), `{"replicas": {"workload": "shop/web", "max": 2}}`, false, "3 ready"},
-		"pending p95":                {waiting, `{"pending": {"max": "5m"}}`, false, "20m"},
+		"pending p95":                {waiting, `{"pending": {"max": "5m"}}`, false, "20 min"},
 		"pending at the end":         {waiting, `{"pending": {"atEnd": 0}}`, false, "1 pod"},
 		"pending at the end allowed": {waiting, `{"pending": {"atEnd": 1}}`, true, "1 pod"},
 		"cost kept":                  {paid, `{"cost": {"max": 25}}`, true, "20.2 USD"},
@@ -129,8 +129,8 @@ func TestEachKindHoldsAndFailsAsItsLimitSays(t *testing.T) {
 		"budget broken":              {evicting, `{"disruption": {"forced": 5}}`, false, "1 break"},
 		"evictions within":           {evicting, `{"disruption": {"budgetKept": false, "evictions": 2, "forced": 1}}`, true, "2 evictions"},
 		"forced":                     {evicting, `{"disruption": {"budgetKept": false}}`, false, "1 removal"},
-		"recovered in time":          {stepped(failing), `{"recovery": {"after": "fault", "within": "12m"}}`, true, "11m"},
-		"recovered late":             {stepped(failing), `{"recovery": {"after": "fault", "within": "10m"}}`, false, "11m"},
+		"recovered in time":          {stepped(failing), `{"recovery": {"after": "fault", "within": "12m"}}`, true, "11 min"},
+		"recovered late":             {stepped(failing), `{"recovery": {"after": "fault", "within": "10m"}}`, false, "11 min"},
 		"never recovered":            {stepped(shaped{errors: burst(60, 999, .5)}), `{"recovery": {"after": "fault", "within": "10m"}}`, false, "not within the run"},
 		"nothing to recover from":    {stepped(calm), `{"recovery": {"after": "fault", "within": "1s"}}`, true, "0 s"},
 		"condition true":             {calm.run(1), `{"cel": "series(\"latency_p95_seconds\", {\"load\": \"shoppers\"}).max() < 0.3"}`, true, "true"},
@@ -289,4 +289,33 @@ func TestATighterLimitIsNeverEasierToHold(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestAvailabilityIsLostWhenTheFailuresOfTheRunAreSpent(t *testing.T) {
+	t.Parallel()
+	// 120 steps of which 0.1 % may fail: 0.12 steps' worth. A scratch at minute 10 leaves enough, the burst at 60 does not.
+	r := first(t, `{"slo": {"load": "shoppers", "availability": "99.9%"}}`, nil, shaped{errors: func(i int) float64 {
+		switch {
+		case i == 10:
+			return .05
+		case i >= 60 && i < 63:
+			return .5
+		}
+		return 0
+	}}.run(1))
+	if at := r.FirstAt.Sub(start); at < time.Hour || at > 62*time.Minute {
+		t.Errorf("lost after %v, want in the burst after an hour and not at the scratch before", at)
+	}
+}
+
+func TestAConditionOverTheTimelineFailsForTheEntriesAgainstIt(t *testing.T) {
+	t.Parallel()
+	run := shaped{}.run(1)
+	for i, kind := range []string{record.KindNote, record.KindRefused, record.KindRefused} {
+		run.Timeline = append(run.Timeline, record.Entry{ID: i + 1, Time: start.Add(time.Duration(i) * time.Hour / 2), Kind: kind, Object: fmt.Sprint("ReplicaSet/shop/", i), What: "refused"})
+	}
+	r := first(t, `{"cel": "timeline.all(e, e.kind != \"refused\")"}`, nil, run)
+	if r.Held || r.Value != "2 times" || !r.FirstAt.Equal(start.Add(time.Hour/2)) || len(r.Why) == 0 || len(r.Evidence) != 2 {
+		t.Errorf("%+v, want two entries against it, the first after half an hour", r)
+	}
 }

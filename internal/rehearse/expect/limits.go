@@ -86,18 +86,18 @@ func pendingChecks(e v1alpha1.PendingExpectation) []check {
 		list = append(list, check{name: name, kind: KindPending, limit: limit, data: map[string]string{"metric": "pending"}, eval: eval})
 	}
 	if e.P95 != nil {
-		add("pending p95", "≤ "+e.P95.String(), func(o Observed, _ *Observed) outcome { return pendingWithin(o, .95, e.P95.Duration) })
+		add("pending p95", "≤ "+durationText(e.P95.Duration), func(o Observed, _ *Observed) outcome { return pendingWithin(o, .95, e.P95.Duration) })
 	}
 	if e.Max != nil {
-		add("longest pending", "≤ "+e.Max.String(), func(o Observed, _ *Observed) outcome { return pendingWithin(o, 1, e.Max.Duration) })
+		add("longest pending", "≤ "+durationText(e.Max.Duration), func(o Observed, _ *Observed) outcome { return pendingWithin(o, 1, e.Max.Duration) })
 	}
 	atEnd := 0
 	if e.AtEnd != nil {
 		atEnd = int(*e.AtEnd)
 	}
-	limit := "none for more than 5m"
+	limit := "none for more than 5 min"
 	if atEnd > 0 {
-		limit = fmt.Sprintf("at most %d for more than 5m", atEnd)
+		limit = fmt.Sprintf("at most %d for more than 5 min", atEnd)
 	}
 	add("pending at the end", limit, func(o Observed, _ *Observed) outcome { return stillPending(o, atEnd) })
 	return list

@@ -1,8 +1,10 @@
 package expect
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,9 +58,9 @@ func sloChecks(s v1alpha1.SLOExpectation) []check {
 		if q.limit == nil {
 			continue
 		}
-		limit := "≤ " + q.limit.String()
+		limit := "≤ " + durationText(q.limit.Duration)
 		if s.Allow > 0 {
-			limit += fmt.Sprintf(" in all but %d windows", s.Allow)
+			limit += fmt.Sprintf(" in all but %d windows of %s", s.Allow, durationText(window))
 		}
 		add(q.name, limit, q.metric, q.limit.Seconds(), func(o Observed, _ *Observed) outcome {
 			return latency(o, subject, q.metric, q.limit.Seconds(), window, int(s.Allow))
@@ -118,19 +120,50 @@ func availability(o Observed, subject string, target float64, over time.Duration
 		return noData("no request reached " + nameOf(subject))
 	}
 	out.held, out.value, out.excess = value >= target, percentText(value), target-value
-	n := 0
+	var below []int
 	for i := range asked {
 		if asked[i] > 0 && 1-bad[i]/asked[i] < target {
-			if n == 0 {
-				out.firstAt = o.Table.Times[i]
-			}
-			if n++; n <= evidenceMax {
-				out.evidence = append(out.evidence, Evidence{Time: o.Table.Times[i], Object: nameOf(subject), What: percentText(1-bad[i]/asked[i]) + " served well"})
-			}
+			below = append(below, i)
 		}
 	}
-	out.total = steps(n, o.Table)
+	out.total = steps(len(below), o.Table)
+	slices.SortStableFunc(below, func(a, b int) int { return cmp.Compare(bad[b], bad[a]) })
+	if len(below) > 0 {
+		out.firstAt = o.Table.Times[below[0]]
+	}
+	if i := spent(asked, bad, target, int(over/o.Table.Step)); i >= 0 {
+		out.firstAt = o.Table.Times[i]
+	}
+	worst := below[:min(evidenceMax, len(below))]
+	slices.Sort(worst)
+	for _, i := range worst {
+		out.evidence = append(out.evidence, Evidence{Time: o.Table.Times[i], Object: nameOf(subject), What: percentText(1-bad[i]/asked[i]) + " served well"})
+	}
 	return out
+}
+
+// spent is the step at which an availability was lost for good: the failures so far (n 0), or those of the last n steps,
+// are more than the target leaves to the whole run, or to those steps. -1 when it never was.
+func spent(asked, bad []float64, target float64, n int) int {
+	var all, a, b float64
+	for _, q := range asked {
+		all += q
+	}
+	for i := range asked {
+		a, b = a+asked[i], b+bad[i]
+		switch {
+		case n <= 0 && b > (1-target)*all:
+			return i
+		case n <= 0:
+			continue
+		case i >= n:
+			a, b = a-asked[i-n], b-bad[i-n]
+		}
+		if i >= n-1 && a > 0 && 1-b/a < target {
+			return i
+		}
+	}
+	return -1
 }
 
 // nameOf is a subject without its key.

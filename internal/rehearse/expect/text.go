@@ -2,6 +2,7 @@ package expect
 
 import (
 	"cmp"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -29,7 +30,7 @@ func percentText(v float64) string {
 	return text + " %"
 }
 
-// secondsText writes a duration in seconds with three digits: 87 ms, 1.25 s, 8m0s.
+// secondsText writes a duration in seconds with three digits: 87 ms, 1.25 s, 8 min, 2 h 5 min.
 func secondsText(s float64) string {
 	switch {
 	case s == 0:
@@ -39,8 +40,24 @@ func secondsText(s float64) string {
 	case s < 60:
 		return strconv.FormatFloat(s, 'g', 3, 64) + " s"
 	}
-	text := time.Duration(math.Round(s)) * time.Second
-	return strings.TrimSuffix(strings.ReplaceAll(text.String(), "m0s", "m"), "h0m")
+	return durationText(time.Duration(math.Round(s)) * time.Second)
+}
+
+// durationText is secondsText for a limit, which is shown whole.
+func durationText(d time.Duration) string {
+	if d < time.Minute {
+		return secondsText(d.Seconds())
+	}
+	var parts []string
+	for _, unit := range []struct {
+		name string
+		long time.Duration
+	}{{"h", time.Hour}, {"min", time.Minute}, {"s", time.Second}} {
+		if n := d / unit.long; n > 0 {
+			parts, d = append(parts, fmt.Sprintf("%d %s", n, unit.name)), d%unit.long
+		}
+	}
+	return strings.Join(parts, " ")
 }
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', 5, 64) }

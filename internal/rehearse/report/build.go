@@ -103,7 +103,10 @@ func tell(runs []expect.Observed, results []expect.Result) {
 			severity = record.Warning
 		}
 		entry := record.Entry{ID: id, Time: e.FirstAt, Kind: record.KindExpectation, Object: e.Name, Severity: severity,
-			What: e.Name + " no longer " + e.Limit, Why: e.Value}
+			What: e.Name + ": no longer " + e.Limit, Why: e.Value}
+		if e.Kind == expect.KindCEL {
+			entry.What = e.Name + ": no longer true"
+		}
 		if len(e.Why) > 0 {
 			entry.Causes = e.Why[:1:1]
 		}

@@ -49,6 +49,14 @@ type Report struct {
 	Fidelity    Fidelity          `json:"fidelity"`
 	Limits      []record.Limit    `json:"limits"`
 	Execution   []Execution       `json:"execution,omitempty"`
+	// Asked is how the user came by the report, for the command the terminal proposes; it differs between equal runs.
+	Asked Asked `json:"-"`
+}
+
+// Asked names what a user gave on the command line.
+type Asked struct {
+	Scenario   string // arguments that name the scenario
+	JSON, HTML string // files written
 }
 
 // Scenario says what was played.

@@ -122,6 +122,9 @@ func keep(run *record.Run, n int, from record.Severity, limits *[]record.Limit) 
 	for _, id := range ids {
 		for _, c := range causes.Chain(run.Timeline, id) {
 			wanted[c] = true
+			for _, beside := range run.Timeline[c-1].Causes {
+				wanted[beside] = true
+			}
 		}
 	}
 	list := make([]Entry, 0, len(wanted))

@@ -20,8 +20,9 @@ const (
 	shownFailures    = 4
 )
 
-// room is how many lines of each part are shown; parts shrink until the whole fits.
-type room struct{ held, figures, events int }
+// room is how much of each part is shown: expectations that held, figures, events, failures told in detail, and lines of
+// each detail. Parts shrink until the whole fits.
+type room struct{ held, figures, events, detailed, detail int }
 
 func (r room) smaller() (room, bool) {
 	switch {
@@ -31,8 +32,16 @@ func (r room) smaller() (room, bool) {
 		r.figures--
 	case r.events > 3:
 		r.events--
+	case r.detail > 2:
+		r.detail--
 	case r.figures > 2:
 		r.figures--
+	case r.detailed > 1:
+		r.detailed--
+	case r.detail > 1:
+		r.detail--
+	case r.events > 1:
+		r.events--
 	default:
 		return r, false
 	}
@@ -67,7 +76,7 @@ type screen struct {
 
 func terminal(r *Report, width int, colours ink) string {
 	fits := true
-	for shown := (room{held: 6, figures: 8, events: 5}); ; {
+	for shown := (room{held: 6, figures: 8, events: 6, detailed: 3, detail: 3}); ; {
 		s := &screen{width: min(max(width, terminalMinWidth), terminalMaxWidth), ink: colours, room: shown}
 		s.head(r)
 		s.expectations(r)
@@ -150,9 +159,11 @@ func (s *screen) expectations(r *Report) {
 		if e.Severity == expect.SeverityWarn {
 			mark, colour = "!", s.ink.warn
 		}
-		s.line(colour, fmt.Sprintf("%s %s  %s, wanted %s", mark, pad(e.Name, width), cmp.Or(e.Value, "no data"), e.Limit))
-		if detail := failureDetail(r, e); detail != "" && i < 3 {
-			s.wrapped("", "    ", detail, 2)
+		s.expectation(colour, mark, width, e)
+		if i < s.room.detailed {
+			for _, detail := range failureDetails(r, e) {
+				s.wrapped("", "    ", detail, s.room.detail)
+			}
 		}
 		if e.Help != "" && i == 0 {
 			s.wrapped("", "    ", "may help: "+e.Help, 2)
@@ -163,38 +174,104 @@ func (s *screen) expectations(r *Report) {
 			s.line(s.ink.good, fmt.Sprintf("✔ %d more held", len(held)-i))
 			break
 		}
-		s.line(s.ink.good, fmt.Sprintf("✔ %s  %s, wanted %s", pad(e.Name, width), e.Value, e.Limit))
+		s.expectation(s.ink.good, "✔", width, e)
 	}
 }
 
-func failureDetail(r *Report, e expect.Result) string {
-	var parts []string
-	if !e.FirstAt.IsZero() {
-		parts = append(parts, "first "+r.clock(e.FirstAt))
+// expectation writes one expectation, its value and limit, over two lines if it must.
+func (s *screen) expectation(colour, mark string, width int, e expect.Result) {
+	s.wrapped(colour, mark+" "+pad(e.Name, width)+"  ", judged(e), 2)
+}
+
+// judged sets what was measured beside what was wanted. A condition's text is in the scenario; its name says what it means.
+func judged(e expect.Result) string {
+	value := cmp.Or(e.Value, "no data")
+	if e.Kind == expect.KindCEL && !e.NoData {
+		if e.Held {
+			return "yes"
+		}
+		return strings.Replace("no: "+value, "no: false", "no", 1)
 	}
-	if e.TotalSeconds > 0 {
-		parts = append(parts, seconds(e.TotalSeconds)+" in all")
+	return value + ", wanted " + e.Limit
+}
+
+// failureDetail is failureDetails in one line.
+func failureDetail(r *Report, e expect.Result) string {
+	return strings.Join(failureDetails(r, e), " · ")
+}
+
+// failureDetails says when an expectation failed, how long and in how many seeds; then why.
+func failureDetails(r *Report, e expect.Result) []string {
+	var when, lines []string
+	switch {
+	case e.FirstAt.IsZero():
+	case e.Metric == "availability":
+		when = append(when, "lost at "+r.clock(e.FirstAt))
+	case e.Kind == expect.KindRecovery:
+		when = append(when, "due by "+r.clock(e.FirstAt.Truncate(time.Second)))
+	default:
+		when = append(when, "first at "+r.clock(e.FirstAt.Truncate(time.Second)))
+	}
+	switch {
+	case e.TotalSeconds <= 0 || e.Kind == expect.KindRecovery:
+	case e.Kind == expect.KindSLO:
+		when = append(when, "missed for "+seconds(e.TotalSeconds)+" in all")
+	default:
+		when = append(when, seconds(e.TotalSeconds)+" in all")
 	}
 	if e.Of > 1 {
-		parts = append(parts, fmt.Sprintf("held in %d of %d seeds, worst %d", e.HeldIn, e.Of, e.WorstSeed))
+		when = append(when, fmt.Sprintf("held in %d of %d seeds, worst %d", e.HeldIn, e.Of, e.WorstSeed))
+	}
+	if len(when) > 0 {
+		lines = append(lines, strings.Join(when, ", "))
 	}
 	if chain := r.chain(e.WorstSeed, e.Why); chain != "" {
-		parts = append(parts, "why: "+chain)
+		lines = append(lines, "why: "+chain)
 	}
-	return strings.Join(parts, " · ")
+	if beside := r.beside(e.WorstSeed, e.Why); len(beside) > 0 {
+		lines = append(lines, "and: "+since(r, beside[0]))
+	}
+	return lines
 }
 
-// chain writes a cause chain, symptom first.
+// find returns an entry of a seed.
+func (r *Report) find(seed int64, id int) (Entry, bool) {
+	i := slices.IndexFunc(r.Timeline, func(e Entry) bool { return e.ID == id && e.Seed == seed })
+	if i < 0 {
+		return Entry{}, false
+	}
+	return r.Timeline[i], true
+}
+
+// chain writes a cause chain, symptom first. That the expectation failed is no cause of its failure.
 func (r *Report) chain(seed int64, ids []int) string {
 	var parts []string
 	for _, id := range ids {
-		for _, e := range r.Timeline {
-			if e.ID == id && e.Seed == seed {
-				parts = append(parts, e.text())
-			}
+		if e, ok := r.find(seed, id); ok && e.Kind != record.KindExpectation {
+			parts = append(parts, e.text())
 		}
 	}
 	return strings.Join(parts, " ← ")
+}
+
+// beside are the second causes along a chain, deepest first: what set nothing off but kept it from being mended.
+func (r *Report) beside(seed int64, ids []int) []Entry {
+	var list []Entry
+	for _, id := range slices.Backward(ids) {
+		e, _ := r.find(seed, id)
+		for _, c := range e.Causes[min(1, len(e.Causes)):] {
+			also, ok := r.find(seed, c)
+			known := slices.Contains(ids, c) || slices.ContainsFunc(list, func(x Entry) bool { return x.ID == c })
+			if ok && also.Kind == record.KindRefused && !known {
+				list = append(list, also)
+			}
+		}
+	}
+	return list
+}
+
+func since(r *Report, e Entry) string {
+	return e.What + ", since " + r.clock(e.T.Truncate(time.Minute))
 }
 
 // headlineMetrics are the rows of the short summary, in order; a trailing colon means the worst of the family.
@@ -256,8 +333,7 @@ func (s *screen) events(r *Report) {
 	s.line(s.ink.faint, "What mattered most")
 	for _, e := range list {
 		colour := map[record.Severity]string{record.Severe: s.ink.bad, record.Warning: s.ink.warn}[e.Severity]
-		text := e.text()
-		s.line(colour, pad(r.clock(e.T), len(r.clock(r.Scenario.Start.Truncate(time.Minute)))+5)+text)
+		s.wrapped(colour, pad(r.clock(e.T.Truncate(time.Second)), len(r.clock(r.Scenario.Start.Truncate(time.Minute)))+5), e.text(), 2)
 	}
 }
 
@@ -268,6 +344,9 @@ func important(r *Report, n int) []Entry {
 		if !e.Held && e.WorstSeed == r.Verdict.ShownSeed {
 			for _, id := range e.Why {
 				explains[id] = true
+			}
+			for _, x := range r.beside(e.WorstSeed, e.Why) {
+				explains[x.ID] = true
 			}
 		}
 	}
@@ -339,16 +418,22 @@ func (s *screen) foot(r *Report) {
 
 // next is the command that helps most now.
 func (r *Report) next() string {
-	file := cmp.Or(r.Scenario.File, "SCENARIO")
+	asked := cmp.Or(r.Asked.Scenario, r.Scenario.File, "SCENARIO")
 	for _, e := range r.Verdict.Expectations {
-		if !e.Held && len(e.Why) > 0 && e.WorstSeed == r.Verdict.ShownSeed {
-			return fmt.Sprintf("fairway rehearse %s --seed %d --explain %d", file, e.WorstSeed, e.Why[0])
+		switch {
+		case e.Held || len(e.Why) == 0 || e.WorstSeed != r.Verdict.ShownSeed:
+		case r.Asked.HTML != "":
+			return fmt.Sprintf("open %s in a browser", r.Asked.HTML)
+		case r.Asked.JSON != "":
+			return fmt.Sprintf("fairway rehearse report %s --explain %d", r.Asked.JSON, e.Why[0])
+		default:
+			return fmt.Sprintf("fairway rehearse %s --seed %d --html report.html", asked, e.WorstSeed)
 		}
 	}
 	if len(r.Seeds) < fewSeeds {
-		return fmt.Sprintf("fairway rehearse %s --seeds %d, to see whether chance decided this", file, fewSeeds)
+		return fmt.Sprintf("fairway rehearse %s --seeds %d, to see whether chance decided this", asked, fewSeeds)
 	}
-	return fmt.Sprintf("fairway rehearse %s --html report.html", file)
+	return fmt.Sprintf("fairway rehearse %s --html report.html", asked)
 }
 
 func pad(s string, n int) string {

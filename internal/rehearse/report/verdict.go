@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairway-dev/fairway/internal/rehearse/expect"
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
@@ -62,12 +63,19 @@ func kindRank(kind string) int {
 func (r *Report) failureHeadline(failed []expect.Result) string {
 	e := failed[0]
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s, wanted %s", e.Name, cmp.Or(e.Value, "no data"), e.Limit)
+	fmt.Fprintf(&b, "%s: %s", e.Name, judged(e))
 	if !e.FirstAt.IsZero() {
-		fmt.Fprintf(&b, ", first at %s", r.clock(e.FirstAt))
+		how := "first at"
+		if e.Metric == "availability" {
+			how = "lost at"
+		}
+		fmt.Fprintf(&b, ", %s %s", how, r.clock(e.FirstAt.Truncate(time.Second)))
 	}
 	if root := r.root(e.WorstSeed, e.Why); root != "" {
 		fmt.Fprintf(&b, ", because of %s", root)
+		if beside := r.beside(e.WorstSeed, e.Why); len(beside) > 0 {
+			fmt.Fprintf(&b, " while %s", beside[0].What)
+		}
 	}
 	if e.Of > 1 {
 		fmt.Fprintf(&b, " (held in %d of %d seeds)", e.HeldIn, e.Of)
