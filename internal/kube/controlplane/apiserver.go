@@ -148,6 +148,9 @@ func (p *ControlPlane) wireUp(cfg *app.Config) error {
 	}
 	for _, g := range []*genericapiserver.Config{generic, &cfg.ApiExtensions.GenericConfig.Config, &cfg.Aggregator.GenericConfig.Config} {
 		g.Authentication.Authenticator = union.New(authenticator.Request(inProcess), g.Authentication.Authenticator)
+		if p.opts.Profile == Rehearsal {
+			g.DisabledPostStartHooks.Insert(rehearsalHooksOff...)
+		}
 	}
 	if p.opts.Dialer != nil {
 		t := cfg.KubeAPIs.ControlPlane.ProxyTransport

@@ -36,6 +36,9 @@ func (p *ControlPlane) startControllers(ctx context.Context) error {
 	if err := parse("kube-controller-manager", sets.FlagSets, args); err != nil {
 		return err
 	}
+	if p.opts.NodesPlayed {
+		o.Generic.Controllers = append(o.Generic.Controllers, "-"+nodeLifecycleController)
+	}
 	if err := o.ComponentGlobalsRegistry.Set(); err != nil {
 		return fmt.Errorf("kube-controller-manager: setting feature gates: %w", err)
 	}
@@ -43,6 +46,7 @@ func (p *ControlPlane) startControllers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kube-controller-manager: %w", err)
 	}
+	p.nodeTiming = c.ComponentConfig.NodeLifecycleController
 	content := c.Kubeconfig.ContentConfig
 	c.Kubeconfig = inProcessConfig(p.wire.asControllers())
 	c.Kubeconfig.ContentConfig = content

@@ -107,7 +107,7 @@ func (p *ControlPlane) startRehearsalControllers(ctx context.Context) error {
 }
 
 func addWorkloads(ctx context.Context, b *parts) error {
-	pods, apps := b.f.Core().V1().Pods(), b.f.Apps().V1()
+	pods, apps := newIndexedPods(b.f.Core().V1().Pods()), b.f.Apps().V1()
 	dc, err := deployment.NewDeploymentController(ctx, apps.Deployments(), apps.ReplicaSets(), pods, b.client("deployment-controller"))
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ func addJobs(ctx context.Context, b *parts) error {
 func addServices(ctx context.Context, b *parts) error {
 	const maxEndpointsPerSlice = 100 // upstream's default
 	core := b.f.Core().V1()
-	es := endpointslice.NewController(ctx, core.Pods(), core.Services(), core.Nodes(), b.f.Discovery().V1().EndpointSlices(), maxEndpointsPerSlice, b.client("endpointslice-controller"), 0)
+	es := endpointslice.NewController(ctx, newIndexedPods(core.Pods()), core.Services(), core.Nodes(), b.f.Discovery().V1().EndpointSlices(), maxEndpointsPerSlice, b.client("endpointslice-controller"), 0)
 	b.add(func(ctx context.Context) { es.Run(ctx, 5) })
 	sa, err := serviceaccount.NewServiceAccountsController(klog.FromContext(ctx), core.ServiceAccounts(), core.Namespaces(), b.client("service-account-controller"), serviceaccount.DefaultServiceAccountsControllerOptions())
 	if err != nil {
@@ -223,7 +223,7 @@ func addPolicies(ctx context.Context, b *parts) error {
 		return err
 	}
 	core, apps := b.f.Core().V1(), b.f.Apps().V1()
-	dc := disruption.NewDisruptionController(ctx, core.Pods(), b.f.Policy().V1().PodDisruptionBudgets(), core.ReplicationControllers(), apps.ReplicaSets(), apps.Deployments(),
+	dc := disruption.NewDisruptionController(ctx, newIndexedPods(core.Pods()), b.f.Policy().V1().PodDisruptionBudgets(), core.ReplicationControllers(), apps.ReplicaSets(), apps.Deployments(),
 		apps.StatefulSets(), client, b.mapper, scales, client.Discovery())
 	b.add(func(ctx context.Context) { dc.Run(ctx, 5) })
 	quotas := b.client("resourcequota-controller")

@@ -28,6 +28,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	nodeconfig "k8s.io/kubernetes/pkg/controller/nodelifecycle/config"
 
 	_ "github.com/fairway-dev/fairway/internal/kube/kubeversion" // sets upstream's version before anything reads it
 )
@@ -69,6 +70,9 @@ type Options struct {
 	SchedulerArgs         []string
 	Features              map[string]bool // Kubernetes feature gates
 
+	// NodesPlayed leaves the node-lifecycle controller to OverseeNodes (Full): an engine plays the nodes, and its wish
+	// decides whether heartbeats are looked for.
+	NodesPlayed bool
 	// Controllers narrows a Rehearsal plane to the controllers its objects need; nil = all that Rehearsal knows.
 	Controllers []string
 	// Requests sees every request of a client in this process except watches, before it is served. It must be quick
@@ -91,6 +95,9 @@ type ControlPlane struct {
 	shared   informers.SharedInformerFactory
 	mapper   meta.ResettableRESTMapper
 	life     *lifecycle
+
+	ctrlLife   context.Context // bounds the controllers and the scheduler
+	nodeTiming nodeconfig.NodeLifecycleControllerConfiguration
 
 	cancel     context.CancelFunc // API server
 	cancelCtrl context.CancelFunc // controllers and scheduler
@@ -135,7 +142,7 @@ func (p *ControlPlane) start(ctx context.Context) error {
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.cancel = cancel
 	ctrlLife, cancelCtrl := context.WithCancel(life)
-	p.cancelCtrl = cancelCtrl
+	p.cancelCtrl, p.ctrlLife = cancelCtrl, ctrlLife
 	p.wire = &wire{life: life, profile: p.opts.Profile, watch: p.opts.Requests, events: p.opts.Events}
 	if err := p.startAPIServer(life, listener); err != nil {
 		return err

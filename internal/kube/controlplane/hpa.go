@@ -10,14 +10,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/selection"
 	"k8s.io/client-go/dynamic"
-	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/kubernetes"
 	appslisters "k8s.io/client-go/listers/apps/v1"
-	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/scale"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/kubernetes/pkg/controller/podautoscaler"
@@ -80,9 +76,13 @@ func (p *ControlPlane) NewHPA(ctx context.Context, o HPAOptions) (*HPA, error) {
 		if err := checkShape(c); err != nil {
 			return nil, err
 		}
+		changes, err := watchPodChanges(pods)
+		if err != nil {
+			return nil, err
+		}
 		informer := p.shared.Autoscaling().V2().HorizontalPodAutoscalers()
-		h.loop = &hpaLoop{h: h, period: o.SyncPeriod, hpas: informer.Lister(), pods: pods.Lister(), scales: scales, metrics: f, known: map[string]*hpaState{}, added: make(chan string, 64)}
-		_, err := informer.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(o any) {
+		h.loop = &hpaLoop{h: h, period: o.SyncPeriod, hpas: informer.Lister(), pods: pods.Lister(), changes: changes, scales: scales, metrics: f, known: map[string]*hpaState{}, added: make(chan string, 64)}
+		_, err = informer.Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(o any) {
 			if key, err := cache.MetaNamespaceKeyFunc(o); err == nil {
 				select {
 				case h.loop.added <- key:
@@ -174,85 +174,4 @@ func scaleOf(m *metav1.ObjectMeta, spec, status int32, sel *metav1.LabelSelector
 		Spec:       autoscalingv1.ScaleSpec{Replicas: spec},
 		Status:     autoscalingv1.ScaleStatus{Replicas: status, Selector: selector.String()},
 	}, nil
-}
-
-// indexedPods answers lists by label from an index. The controller lists by selector several times an evaluation, and a
-// scan of the namespace each time would make that the largest cost of a rehearsal.
-type indexedPods struct{ coreinformers.PodInformer }
-
-const byLabel = "namespace/label"
-
-func newIndexedPods(i coreinformers.PodInformer) indexedPods {
-	if _, ok := i.Informer().GetIndexer().GetIndexers()[byLabel]; !ok {
-		err := i.Informer().AddIndexers(cache.Indexers{byLabel: func(o any) ([]string, error) {
-			p := o.(*corev1.Pod)
-			keys := make([]string, 0, len(p.Labels))
-			for k, v := range p.Labels {
-				keys = append(keys, labelKey(p.Namespace, k, v))
-			}
-			return keys, nil
-		}})
-		if err != nil {
-			panic(err) // only for an informer that has stopped
-		}
-	}
-	return indexedPods{i}
-}
-
-func labelKey(ns, k, v string) string { return ns + "/" + k + "=" + v }
-
-// PodsByLabel is a lister whose namespaced lists by label are answered from an index.
-func (p *ControlPlane) PodsByLabel() corelisters.PodLister {
-	return newIndexedPods(p.shared.Core().V1().Pods()).Lister()
-}
-
-func (i indexedPods) Lister() corelisters.PodLister {
-	return indexedLister{i.PodInformer.Lister(), i.Informer().GetIndexer()}
-}
-
-type indexedLister struct {
-	corelisters.PodLister
-	index cache.Indexer
-}
-
-func (l indexedLister) Pods(ns string) corelisters.PodNamespaceLister {
-	return indexedNamespace{l.PodLister.Pods(ns), l.index, ns}
-}
-
-type indexedNamespace struct {
-	corelisters.PodNamespaceLister
-	index cache.Indexer
-	ns    string
-}
-
-func (l indexedNamespace) List(sel labels.Selector) ([]*corev1.Pod, error) {
-	reqs, selectable := sel.Requirements()
-	if !selectable {
-		return nil, nil
-	}
-	smallest, found := []any(nil), false
-	for _, r := range reqs {
-		v := r.Values()
-		if op := r.Operator(); (op != selection.Equals && op != selection.DoubleEquals && op != selection.In) || v.Len() != 1 {
-			continue
-		}
-		value, _ := v.PopAny()
-		objs, err := l.index.ByIndex(byLabel, labelKey(l.ns, r.Key(), value))
-		if err != nil {
-			return nil, err
-		}
-		if !found || len(objs) < len(smallest) {
-			smallest, found = objs, true
-		}
-	}
-	if !found {
-		return l.PodNamespaceLister.List(sel)
-	}
-	out := make([]*corev1.Pod, 0, len(smallest))
-	for _, o := range smallest {
-		if p := o.(*corev1.Pod); len(reqs) == 1 || sel.Matches(labels.Set(p.Labels)) {
-			out = append(out, p)
-		}
-	}
-	return out, nil
 }

@@ -5,13 +5,17 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 	"unsafe"
 
+	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	autoscalinglisters "k8s.io/client-go/listers/autoscaling/v2"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -55,6 +59,7 @@ type hpaLoop struct {
 	period  time.Duration
 	hpas    autoscalinglisters.HorizontalPodAutoscalerLister
 	pods    corelisters.PodLister
+	changes *podChanges
 	scales  *scales
 	metrics Fingerprinter
 	due     dueHeap
@@ -71,6 +76,14 @@ type hpaState struct {
 	index  int
 	print  uint64 // of the last evaluation; 0 when the next must be made
 	elided int
+
+	// Of the target's pods, kept while no event touched one.
+	target  types.UID
+	label   string // of its selector, as podChanges counts it
+	counted uint64
+	pods    []*corev1.Pod
+	podSum  uint64
+	settled time.Time // from when the age of none of them matters
 }
 
 // newestRecommendation is what the controller recorded last for an autoscaler.
@@ -125,7 +138,7 @@ func (l *hpaLoop) run(ctx context.Context) {
 }
 
 func (l *hpaLoop) turn(ctx context.Context, s *hpaState, now time.Time) {
-	print, same := l.fingerprint(s.key, now)
+	print, same := l.fingerprint(s, now)
 	check := false
 	if same && print == s.print && s.print != 0 {
 		s.elided++
@@ -147,7 +160,7 @@ func (l *hpaLoop) turn(ctx context.Context, s *hpaState, now time.Time) {
 	}
 	s.print = 0
 	if err == nil {
-		after, ok := l.fingerprint(s.key, now)
+		after, ok := l.fingerprint(s, now)
 		if ok && after == print && same && l.quiet(s.key) {
 			s.print = after
 		} else if check {
@@ -194,9 +207,9 @@ func (l *hpaLoop) get(key string) *autoscalingv2.HorizontalPodAutoscaler {
 }
 
 // fingerprint covers everything an evaluation reads; false when it cannot, or when the outcome also depends on the time.
-func (l *hpaLoop) fingerprint(key string, now time.Time) (uint64, bool) {
-	hpa := l.get(key)
-	if hpa == nil {
+func (l *hpaLoop) fingerprint(s *hpaState, now time.Time) (uint64, bool) {
+	hpa := l.get(s.key)
+	if hpa == nil || hpa.Spec.ScaleTargetRef.Kind != "Deployment" {
 		return 0, false
 	}
 	memory := false
@@ -207,12 +220,15 @@ func (l *hpaLoop) fingerprint(key string, now time.Time) (uint64, bool) {
 		}
 		memory = memory || r.Name == corev1.ResourceMemory
 	}
-	ref := hpa.Spec.ScaleTargetRef
-	if ref.Kind != "Deployment" {
+	d, err := l.scales.deployments.Deployments(hpa.Namespace).Get(hpa.Spec.ScaleTargetRef.Name)
+	if err != nil || d.Spec.Replicas == nil || d.Spec.Selector == nil {
 		return 0, false
 	}
-	d, err := l.scales.deployments.Deployments(hpa.Namespace).Get(ref.Name)
-	if err != nil || d.Spec.Replicas == nil || d.Spec.Selector == nil {
+	if !l.readPods(s, d) || now.Before(s.settled) {
+		return 0, false
+	}
+	m, ok := l.metrics.Fingerprint(s.pods, memory)
+	if !ok {
 		return 0, false
 	}
 	h := newPrint()
@@ -220,57 +236,80 @@ func (l *hpaLoop) fingerprint(key string, now time.Time) (uint64, bool) {
 	h.number(uint64(*d.Spec.Replicas))
 	h.number(uint64(d.Status.Replicas))
 	h.number(uint64(d.Generation))
-	pods, err := l.pods.Pods(hpa.Namespace).List(labels.SelectorFromValidatedSet(d.Spec.Selector.MatchLabels))
-	if err != nil || len(d.Spec.Selector.MatchExpressions) > 0 {
-		return 0, false
-	}
-	for _, p := range pods {
-		if p.Status.StartTime == nil || now.Sub(p.Status.StartTime.Time) < settledAfter || p.DeletionTimestamp != nil {
-			return 0, false
-		}
-		h.sum(p.ResourceVersion)
-	}
-	m, ok := l.metrics.Fingerprint(pods, memory)
-	if !ok {
-		return 0, false
-	}
+	h.number(s.podSum)
 	h.number(m)
 	return h.value() | 1, true
 }
 
-// print is an FNV-1a hash, with a part for members whose order does not matter.
-type print struct{ h, set uint64 }
+// readPods lists the pods of a selector anew if one of them may have changed; false when one of them is going, or has not
+// started, or the selector is more than labels.
+func (l *hpaLoop) readPods(s *hpaState, d *appsv1.Deployment) bool {
+	ns, selector := d.Namespace, d.Spec.Selector
+	if len(selector.MatchExpressions) > 0 || len(selector.MatchLabels) == 0 {
+		return false
+	}
+	if s.target != d.UID { // its selector cannot change
+		s.target, s.pods = d.UID, nil
+		k := slices.Min(slices.Collect(maps.Keys(selector.MatchLabels)))
+		s.label = labelKey(ns, k, selector.MatchLabels[k])
+	}
+	if n := l.changes.count(s.label); n != s.counted || s.pods == nil {
+		pods, err := l.pods.Pods(ns).List(labels.SelectorFromValidatedSet(selector.MatchLabels))
+		if err != nil {
+			return false
+		}
+		s.counted, s.pods = n, pods
+		s.podSum, s.settled = 0, time.Time{}
+		for _, p := range pods {
+			if p.Status.StartTime == nil || p.DeletionTimestamp != nil {
+				s.pods = nil
+				return false
+			}
+			if t := p.Status.StartTime.Add(settledAfter); t.After(s.settled) {
+				s.settled = t
+			}
+			s.podSum += sumOf(p.ResourceVersion)
+		}
+	}
+	return s.pods != nil
+}
+
+// print is an FNV-1a hash.
+type print uint64
 
 const (
 	fnvOffset = 14695981039346656037
 	fnvPrime  = 1099511628211
 )
 
-func newPrint() *print { return &print{h: fnvOffset} }
+func newPrint() *print {
+	p := print(fnvOffset)
+	return &p
+}
 
 func (p *print) text(s string) {
 	for i := range len(s) {
-		p.h = (p.h ^ uint64(s[i])) * fnvPrime
+		*p = (*p ^ print(s[i])) * fnvPrime
 	}
-	p.h *= fnvPrime
+	*p *= fnvPrime
 }
 
 func (p *print) number(n uint64) {
 	for range 8 {
-		p.h = (p.h ^ n&0xff) * fnvPrime
+		*p = (*p ^ print(n&0xff)) * fnvPrime
 		n >>= 8
 	}
 }
 
-func (p *print) sum(s string) {
-	h := uint64(fnvOffset)
-	for i := range len(s) {
-		h = (h ^ uint64(s[i])) * fnvPrime
-	}
-	p.set += h ^ h>>29
-}
+func (p *print) value() uint64 { return uint64(*p) }
 
-func (p *print) value() uint64 { return (p.h ^ p.set) * fnvPrime }
+// sumOf hashes one of several texts whose order does not matter and whose hashes are added.
+func sumOf(s string) uint64 {
+	p := newPrint()
+	p.text(s)
+	h := p.value()
+	return h ^ h>>29
+}
 
 // dueHeap orders autoscalers by the time of their next evaluation, then by name.
 type dueHeap []*hpaState

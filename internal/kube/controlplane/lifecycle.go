@@ -6,10 +6,13 @@ import (
 	"time"
 	_ "unsafe" // go:linkname
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/kubernetes/pkg/controller/nodelifecycle"
+	nodeconfig "k8s.io/kubernetes/pkg/controller/nodelifecycle/config"
 )
 
 // lifecycle runs upstream's node-lifecycle controller in one of two modes.
@@ -27,28 +30,33 @@ type lifecycle struct {
 	current  *nodelifecycle.Controller
 	detach   func()
 	changed  chan struct{}
+	timing   nodeconfig.NodeLifecycleControllerConfiguration
+	watches  int // watchful controllers made so far
 }
 
-// Upstream's defaults of the node-lifecycle controller.
-const (
-	nodeMonitorPeriod      = 5 * time.Second
-	nodeStartupGrace       = 60 * time.Second
-	nodeMonitorGrace       = 50 * time.Second
-	nodeEvictionRate       = 0.1
-	nodeEvictionRateSecond = 0.01
-	largeClusterNodes      = 50
-	unhealthyZoneShare     = 0.55
-)
+// upstreamNodeTiming is upstream's default configuration of the node-lifecycle controller.
+var upstreamNodeTiming = nodeconfig.NodeLifecycleControllerConfiguration{
+	NodeMonitorPeriod:         metav1.Duration{Duration: 5 * time.Second},
+	NodeStartupGracePeriod:    metav1.Duration{Duration: 60 * time.Second},
+	NodeMonitorGracePeriod:    metav1.Duration{Duration: 50 * time.Second},
+	NodeEvictionRate:          0.1,
+	SecondaryNodeEvictionRate: 0.01,
+	LargeClusterSizeThreshold: 50,
+	UnhealthyZoneThreshold:    0.55,
+}
 
 //go:linkname workNodeQueue k8s.io/kubernetes/pkg/controller/nodelifecycle.(*Controller).doNodeProcessingPassWorker
 func workNodeQueue(nc *nodelifecycle.Controller, ctx context.Context)
 
-func newLifecycle(b *parts) *lifecycle { return &lifecycle{b: b, changed: make(chan struct{}, 1)} }
+func newLifecycle(b *parts) *lifecycle {
+	return &lifecycle{b: b, changed: make(chan struct{}, 1), timing: upstreamNodeTiming}
+}
 
-// WatchNodes switches the node-lifecycle controller of a Rehearsal plane between quiet and watchful.
+// WatchNodes switches the node-lifecycle controller between quiet and watchful, on a Rehearsal plane or one with
+// Options.NodesPlayed; others watch always.
 func (p *ControlPlane) WatchNodes(ctx context.Context, watchful bool) error {
 	if p.life == nil {
-		return nil // Full: upstream's controller manager watches always
+		return nil // upstream's controller manager watches always
 	}
 	return p.life.set(ctx, watchful)
 }
@@ -72,12 +80,13 @@ func (l *lifecycle) set(ctx context.Context, watchful bool) error {
 	if l.detach != nil {
 		l.detach()
 	}
-	core := l.b.f.Core().V1()
+	core, t := l.b.f.Core().V1(), &l.timing
 	var handlers handlerLog
 	pods := podInformer{core.Pods(), &loggedInformer{SharedIndexInformer: core.Pods().Informer(), log: &handlers, deaf: !watchful}}
 	nodes := nodeInformer{core.Nodes(), &loggedInformer{SharedIndexInformer: core.Nodes().Informer(), log: &handlers}}
-	nc, err := nodelifecycle.NewNodeLifecycleController(ctx, l.b.f.Coordination().V1().Leases(), pods, nodes, l.b.f.Apps().V1().DaemonSets(), l.b.client("node-controller"),
-		nodeMonitorPeriod, nodeStartupGrace, nodeMonitorGrace, nodeEvictionRate, nodeEvictionRateSecond, largeClusterNodes, unhealthyZoneShare)
+	nc, err := nodelifecycle.NewNodeLifecycleController(ctx, l.b.f.Coordination().V1().Leases(), pods, nodes, l.b.f.Apps().V1().DaemonSets(), l.client(watchful),
+		t.NodeMonitorPeriod.Duration, t.NodeStartupGracePeriod.Duration, t.NodeMonitorGracePeriod.Duration,
+		t.NodeEvictionRate, t.SecondaryNodeEvictionRate, t.LargeClusterSizeThreshold, t.UnhealthyZoneThreshold)
 	if err != nil {
 		handlers.remove()
 		return err
@@ -88,6 +97,17 @@ func (l *lifecycle) set(ctx context.Context, watchful bool) error {
 	default: // run has not yet seen the change before this one
 	}
 	return nil
+}
+
+// client is the controller's connection. The caller holds mu.
+func (l *lifecycle) client(watchful bool) kubernetes.Interface {
+	if watchful {
+		l.watches++
+	}
+	if l.watches > 1 {
+		return l.b.registeredOnce("node-controller")
+	}
+	return l.b.client("node-controller")
 }
 
 // run keeps the current controller going until ctx ends.

@@ -8,6 +8,7 @@ type Omission struct{ What, Why string }
 // Omitted lists what Rehearsal leaves out or slows down. A tick that changes nothing costs a rehearsal as much as work.
 var Omitted = []Omission{
 	{"API priority and fairness, limits of requests in flight", "no scenario loads the API server; their clocks tick ten times a second"},
+	{"the upkeep of flow schemas, legacy token tracking, the published front-proxy certificates", "their loops write each minute what nothing in a run reads"},
 	{"endpoint reconciler, API server identity leases", "one API server"},
 	{"etcd compaction and size polls", "the store compacts by itself and grows in memory only"},
 	{"OpenAPI aggregation", "its loops poll every second; nothing in a run reads the documents"},
@@ -34,6 +35,10 @@ func rehearsalAPIServerArgs() []string {
 		"--watch-cache-sizes=" + strings.Join(off, ","),
 	}
 }
+
+// rehearsalHooksOff are loops of the API server that a rehearsal does without.
+var rehearsalHooksOff = []string{"priority-and-fairness-config-producer", "start-legacy-token-tracking-controller", "start-cluster-authentication-info-controller",
+	"start-kube-apiserver-identity-lease-garbage-collector", "start-kube-apiserver-identity-lease-controller", "storage-object-count-tracker-hook"}
 
 var rehearsalFeatures = map[string]bool{
 	"HPAOptimizedSelectorStore": true, // else looking for rival autoscalers is quadratic in those of a namespace
