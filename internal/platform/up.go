@@ -27,7 +27,7 @@ import (
 // UpOptions describe an embedded cluster. The zero value is one in memory, without nodes, with every capability that is
 // on by default.
 type UpOptions struct {
-	ControlPlane controlplane.Options // Dialer is set by Up
+	ControlPlane controlplane.Options // Dialer and NodesPlayed are set by Up
 	Virtual      virtual.Options      // Client, Informers and Behaviour are set by Up
 	Rules        *program.Rules       // what containers do; nil = the image table and what commands say
 	Programs     []*fairway.Program   // of --programs files
@@ -91,6 +91,7 @@ func (c *Cluster) start(ctx context.Context, o UpOptions) error {
 		return err
 	}
 	done := c.stage("control plane")
+	o.ControlPlane.NodesPlayed = true
 	o.ControlPlane.Dialer = c.Dialer.DialContext(vnet.From{})
 	if c.Plane, err = controlplane.Start(ctx, o.ControlPlane); err != nil {
 		return err
@@ -232,6 +233,9 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 	if err := c.observe(life); err != nil {
 		return nil, err
 	}
+	if err := c.Plane.OverseeNodes(factory); err != nil {
+		return nil, err
+	}
 	factory.Start(life.Done())
 	c.parts.Go(func() {
 		if err := c.Engine.Run(life); err != nil && life.Err() == nil {
@@ -241,14 +245,12 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 	return factory, nil
 }
 
-// watchNodes passes the engine's wish on without holding it up.
+// watchNodes passes the engine's wish on.
 func (c *Cluster) watchNodes(life context.Context) func(bool) {
 	return func(on bool) {
-		c.parts.Go(func() {
-			if err := c.Plane.WatchNodes(life, on); err != nil && life.Err() == nil {
-				c.die(fmt.Errorf("switching the node-lifecycle controller: %w", err))
-			}
-		})
+		if err := c.Plane.WatchNodes(life, on); err != nil && life.Err() == nil {
+			c.die(fmt.Errorf("switching the node-lifecycle controller: %w", err))
+		}
 	}
 }
 
