@@ -120,6 +120,7 @@ func rehearseReportCommand(s Streams) *cobra.Command {
 			if err != nil {
 				return exitError{exitNoAnswer, err}
 			}
+			r.Asked = report.Asked{JSON: args[0], HTML: f.html}
 			return f.write(r, s)
 		},
 	}

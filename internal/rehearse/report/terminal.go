@@ -150,6 +150,7 @@ func (s *screen) expectations(r *Report) {
 	for _, e := range r.Verdict.Expectations {
 		width = min(max(width, utf8.RuneCountInString(e.Name)), s.width/2-8)
 	}
+	told := map[string]bool{}
 	for i, e := range failed {
 		if i == shownFailures {
 			s.line(s.ink.bad, fmt.Sprintf("✘ %d more failed", len(failed)-i))
@@ -161,9 +162,7 @@ func (s *screen) expectations(r *Report) {
 		}
 		s.expectation(colour, mark, width, e)
 		if i < s.room.detailed {
-			for _, detail := range failureDetails(r, e) {
-				s.wrapped("", "    ", detail, s.room.detail)
-			}
+			s.details(failureDetails(r, e), told)
 		}
 		if e.Help != "" && i == 0 {
 			s.wrapped("", "    ", "may help: "+e.Help, 2)
@@ -175,6 +174,20 @@ func (s *screen) expectations(r *Report) {
 			break
 		}
 		s.expectation(s.ink.good, "✔", width, e)
+	}
+}
+
+// details writes why an expectation failed; what was told of another one is not repeated.
+func (s *screen) details(lines []string, told map[string]bool) {
+	for _, text := range lines {
+		switch {
+		case told[text] && strings.HasPrefix(text, "why: "):
+			s.wrapped("", "    ", "why: as above", 1)
+		case told[text] && strings.HasPrefix(text, "and: "):
+		default:
+			s.wrapped("", "    ", text, s.room.detail)
+		}
+		told[text] = true
 	}
 }
 
