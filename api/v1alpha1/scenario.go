@@ -210,8 +210,6 @@ type RegistryLimits struct {
 
 // Controllers are switched and tuned here.
 type Controllers struct {
-	// Fairway capabilities: a name switches on, -NAME off.
-	Fairway []string `json:"fairway,omitempty"`
 	// Kubernetes tunes the upstream controllers.
 	Kubernetes KubernetesController `json:"kubernetes,omitempty"`
 }
@@ -230,17 +228,17 @@ type KubernetesController struct {
 
 // Network between pods: one-way means by pair of places. The defaults are assumptions.
 type Network struct {
-	SameZone    Duration `json:"sameZone,omitzero"`    // 300us
-	CrossZone   Duration `json:"crossZone,omitzero"`   // 1ms
-	CrossRegion Duration `json:"crossRegion,omitzero"` // 60ms
-	Loss        Share    `json:"loss,omitempty"`       // 0
+	SameZone  Duration `json:"sameZone,omitzero"`  // 300us
+	CrossZone Duration `json:"crossZone,omitzero"` // 1ms
+	// Loss of packets, up to 20%: each lost one is sent again 200ms later. Default 0.
+	Loss Share `json:"loss,omitempty"`
 }
 
 // Virtual tunes how nodes and pods are played; the fields are the flags of fairway up of the same names.
 type Virtual struct {
 	PodWrites     string    `json:"podWrites,omitempty" enum:"full,observable,lean"` // full, observable, lean; default lean
 	PodEvents     string    `json:"podEvents,omitempty" enum:"all,warnings,none"`    // all, warnings, none; default none
-	NodeHeartbeat string    `json:"nodeHeartbeat,omitempty" enum:"auto,lease,quiet"` // auto, lease, quiet; default auto
+	NodeHeartbeat string    `json:"nodeHeartbeat,omitempty" enum:"auto,lease,quiet"` // auto, lease, quiet; default quiet, which writes nothing while nothing changes
 	TimeGrain     *Duration `json:"timeGrain,omitempty"`                             // timers are rounded up to this grid; default 100ms
 	Unmodelled    string    `json:"unmodelled,omitempty" enum:"run,fail"`            // run, fail; default run
 	Programs      []string  `json:"programs,omitempty"`                              // files of Program objects

@@ -136,10 +136,14 @@ func (f *rehearseFlags) run(c *cobra.Command, args []string, s Streams) error {
 		jobs = runtime.NumCPU()
 	}
 	o := rehearse.Options{Document: doc.Document, Seeds: loaded.Scenario.Spec.Seeds, Program: program, Jobs: jobs, MemoryLimitBytes: memory, Timeout: f.timeout, Progress: show.event}
+	other, err := doc.Baseline(loaded)
+	if err != nil {
+		return exitError{exitNoAnswer, err}
+	}
 	runs, runErr := rehearse.Run(c.Context(), o)
 	var baseline []record.Run
-	if without, ok := doc.WithoutChange(); ok && runErr == nil {
-		o.Document = *without
+	if other != nil && runErr == nil {
+		o.Document = *other
 		baseline, runErr = rehearse.Run(c.Context(), o)
 	}
 	show.done()

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/program"
 	"github.com/fairway-dev/fairway/internal/rehearse/cost"
 	"github.com/fairway-dev/fairway/internal/rehearse/load"
 	"github.com/fairway-dev/fairway/internal/rehearse/manifest"
@@ -217,7 +220,13 @@ func Prepare(l *scenario.Loaded, lenient bool) (*Document, []string, error) {
 		warnings = append(warnings, d.String())
 	}
 	d := &Document{Document: play.Document{Scenario: l.Scenario, Lenient: lenient}, objects: objects}
+	if err := d.programs(l); err != nil {
+		return nil, nil, err
+	}
 	for _, o := range objects {
+		if isProgram(o.Object) {
+			continue // read above: what containers do is no object of the rehearsed cluster
+		}
 		b, err := o.Object.MarshalJSON()
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", o, err)
@@ -239,6 +248,49 @@ func Prepare(l *scenario.Loaded, lenient bool) (*Document, []string, error) {
 		warnings = append(warnings, "neither load nor steps are given: the cluster only stands there")
 	}
 	return d, warnings, nil
+}
+
+func isProgram(o *unstructured.Unstructured) bool {
+	return o.GetKind() == "Program" && o.GroupVersionKind().Group == v1alpha1.Group
+}
+
+// programs reads the Programs of virtual.programs and of the manifests; those of manifests win over equal names.
+func (d *Document) programs(l *scenario.Loaded) error {
+	from := program.Source{Rehearsal: true}
+	byName := map[string]*v1alpha1.Program{}
+	for _, file := range l.Scenario.Spec.Virtual.Programs {
+		data, err := os.ReadFile(l.Path(file))
+		if err != nil {
+			return fmt.Errorf("virtual.programs: %w", err)
+		}
+		list, err := program.ReadPrograms(l.Path(file), data, from)
+		if err != nil {
+			return fmt.Errorf("virtual.programs: %w", err)
+		}
+		for _, p := range list {
+			byName[p.Name] = p
+		}
+	}
+	for _, o := range d.objects {
+		if !isProgram(o.Object) {
+			continue
+		}
+		data, err := o.Object.MarshalJSON()
+		if err != nil {
+			return fmt.Errorf("%s: %w", o, err)
+		}
+		list, err := program.ReadPrograms(fmt.Sprintf("%s:%d", o.File, o.Line), data, from)
+		if err != nil {
+			return err
+		}
+		for _, p := range list {
+			byName[p.Name] = p
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		d.Programs = append(d.Programs, byName[name])
+	}
+	return nil
 }
 
 // Pods is how many pods the manifests ask for, with room for autoscalers: the size a run is prepared for.
@@ -265,8 +317,31 @@ func (d *Document) Pods() int {
 	return n
 }
 
-// WithoutChange is the same run without the change under test: the baseline of a comparison.
-func (d *Document) WithoutChange() (*play.Document, bool) {
+// Baseline is what the run is compared with, as the scenario's baseline says: auto is the same run without the change under
+// test, if there is one. nil means that there is nothing to compare with.
+func (d *Document) Baseline(l *scenario.Loaded) (*play.Document, error) {
+	switch name := l.Scenario.Spec.Baseline; name {
+	case "none":
+		return nil, nil
+	case "", "auto":
+		if without, ok := d.withoutChange(); ok {
+			return without, nil
+		}
+		return nil, nil
+	default:
+		other, err := Scenario(Request{Path: l.Path(name)})
+		if err != nil {
+			return nil, fmt.Errorf("baseline: %w", err)
+		}
+		doc, _, err := Prepare(other, d.Lenient)
+		if err != nil {
+			return nil, fmt.Errorf("baseline %s: %w", name, err)
+		}
+		return &doc.Document, nil
+	}
+}
+
+func (d *Document) withoutChange() (*play.Document, bool) {
 	out := d.Document
 	out.Scenario = *d.Scenario.DeepCopy()
 	steps := out.Scenario.Spec.Steps[:0]
@@ -299,7 +374,16 @@ func Report(l *scenario.Loaded, runs, baseline []record.Run, warnings []string, 
 	if len(baseline) > 0 {
 		s.Change = ChangeStep
 	}
-	return report.Build(report.Source{Scenario: s, Runs: runs, Baseline: baseline, Expectations: l.Scenario.Spec.Expect, Prices: prices, Warnings: warnings, WithExecution: execution}), nil
+	options := l.Scenario.Spec.Report
+	if options.Currency != "" {
+		prices.Currency = options.Currency
+	}
+	r := report.Build(report.Source{Scenario: s, Runs: runs, Baseline: baseline, Expectations: l.Scenario.Spec.Expect, Prices: prices, Warnings: warnings, WithExecution: execution})
+	if options.Series != nil {
+		r.KeepSeries(int(*options.Series))
+	}
+	r.Hide(options.Hide)
+	return r, nil
 }
 
 // spare is how much larger than the requests a pool is made that nobody described.

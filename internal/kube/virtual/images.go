@@ -22,11 +22,14 @@ type ImageModel struct {
 	RegistryBandwidth float64
 	// PullsPerHour is a registry's limit over the cluster; 0 = none.
 	PullsPerHour int
+	// PullsPerNode makes PullsPerHour the limit of each node: every one has an address of its own.
+	PullsPerNode bool
 }
 
 // ImageFacts are what is known of one image.
 type ImageFacts struct {
 	SizeBytes  int64
+	Pull       Spread // of an uncontended pull, when the size is not known; zero = as usual
 	SharedWith string // another reference whose layers it shares: their bytes travel once
 	Error      string // the registry's answer to every pull
 	Unknown    bool   // it does not exist in the registry
@@ -57,12 +60,12 @@ type imageWorld struct {
 	transfers transfers
 	timer     timer
 	fault     RegistryFault
-	pulled    []time.Time // of the last hour, when PullsPerHour is set
+	pulled    map[*imageStore][]time.Time // of the last hour, when PullsPerHour is set; nil = of all nodes
 }
 
 func (e *Engine) initImages() {
 	w := &e.images
-	w.model = e.opts.Images
+	w.model, w.pulled = e.opts.Images, map[*imageStore][]time.Time{}
 	if w.model.Pull == (Spread{}) {
 		w.model.Pull = defaultPull
 	}
@@ -214,25 +217,34 @@ func (e *Engine) refusedPull(store *imageStore, ref string, facts ImageFacts, no
 		return fmt.Sprintf("rpc error: code = NotFound desc = failed to pull and unpack image %q: failed to resolve image: %s: not found", ref, ref)
 	case hit && w.fault.Down:
 		return fmt.Sprintf("rpc error: code = Unavailable desc = failed to pull and unpack image %q: failed to do request: dial tcp: i/o timeout", ref)
-	case hit && w.fault.Limited || w.overLimit(now):
+	case hit && w.fault.Limited || w.overLimit(store, now):
 		return fmt.Sprintf("rpc error: code = Unknown desc = failed to pull and unpack image %q: 429 Too Many Requests - toomanyrequests: pull rate limit exceeded", ref)
 	case e.opts.PodStart == Modelled && !store.allow(now):
 		return "pull QPS exceeded"
 	}
 	if w.model.PullsPerHour > 0 {
-		w.pulled = append(w.pulled, now)
+		w.pulled[w.counter(store)] = append(w.pulled[w.counter(store)], now)
 	}
 	return ""
 }
 
-func (w *imageWorld) overLimit(now time.Time) bool {
+// counter is whose pulls count together with those of a node.
+func (w *imageWorld) counter(store *imageStore) *imageStore {
+	if w.model.PullsPerNode {
+		return store
+	}
+	return nil
+}
+
+func (w *imageWorld) overLimit(store *imageStore, now time.Time) bool {
 	if w.model.PullsPerHour <= 0 {
 		return false
 	}
-	for len(w.pulled) > 0 && now.Sub(w.pulled[0]) >= time.Hour {
-		w.pulled = w.pulled[1:]
+	key := w.counter(store)
+	for len(w.pulled[key]) > 0 && now.Sub(w.pulled[key][0]) >= time.Hour {
+		w.pulled[key] = w.pulled[key][1:]
 	}
-	return len(w.pulled) >= w.model.PullsPerHour
+	return len(w.pulled[key]) >= w.model.PullsPerHour
 }
 
 // failingReferences are conventions for images that do not exist.
@@ -260,7 +272,11 @@ func (e *Engine) imageSize(ref string, facts ImageFacts) int64 {
 	if facts.SizeBytes > 0 {
 		return facts.SizeBytes
 	}
-	took := e.images.model.Pull.at(unit(draw(e.opts.Seed, "image", ref))) - pullOverhead
+	pull := e.images.model.Pull
+	if facts.Pull != (Spread{}) {
+		pull = facts.Pull
+	}
+	took := pull.at(unit(draw(e.opts.Seed, "image", ref))) - pullOverhead
 	return int64(max(took, 0).Seconds() * nodeBandwidth)
 }
 

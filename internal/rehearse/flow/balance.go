@@ -23,6 +23,7 @@ func (s *System) spread(sv *service) {
 	s.shares = s.shares[:len(sv.pods)]
 	clear(s.shares)
 	serving := s.countZones(sv)
+	defer s.countClients(sv, serving)
 	if serving == 0 {
 		return
 	}
@@ -182,6 +183,56 @@ func (s *System) spreadConnections(sv *service) bool {
 		}
 	}
 	return s.weigh(sv, total) && any
+}
+
+// countClients notes how many connections each pod holds, if that is of interest.
+func (s *System) countClients(sv *service, serving int) {
+	if sv.model.Memory.PerConnectionBytes <= 0 {
+		return
+	}
+	each := 0.0
+	if sv.model.Balance != Connection {
+		each = s.clientsOf(sv, serving)
+	}
+	for _, id := range sv.pods {
+		p := &s.pods[id]
+		if p.clients = 0; p.spec.Serving {
+			p.clients = each
+		}
+	}
+	if sv.model.Balance == Connection {
+		for i := range sv.conns {
+			if t := sv.conns[i].target; t >= 0 {
+				s.pods[t].clients++
+			}
+		}
+	}
+}
+
+// clientsOf is how many connections one serving pod holds when each calling pod keeps one to it, and the connections of
+// loads are spread evenly.
+func (s *System) clientsOf(sv *service, serving int) float64 {
+	sum := 0.0
+	for k, e := range sv.in {
+		ed := &s.edges[e]
+		if s.sourceSeen(sv, k) {
+			continue
+		}
+		if ed.load >= 0 {
+			n := s.loads[ed.load].spec.Connections
+			if n <= 0 {
+				n = loadConnections
+			}
+			sum += float64(n) / float64(max(serving, 1))
+			continue
+		}
+		for _, id := range s.services[ed.from].pods {
+			if p := &s.pods[id].spec; p.Running && !p.Down {
+				sum++
+			}
+		}
+	}
+	return sum
 }
 
 // weigh drops connections whose client is gone and writes each pod's share of the others' traffic.

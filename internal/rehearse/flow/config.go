@@ -149,6 +149,12 @@ type Memory struct {
 	BaseBytes       float64
 	PerRequestBytes float64
 	LeakBytesPerSec float64
+	// PerConnectionBytes of each connection open to the pod. Clients that do not balance by connection keep one to every pod
+	// that serves; a load that says nothing stands for 100 clients.
+	PerConnectionBytes float64
+	// CacheMaxBytes is approached as max·(1−e^(−age/CacheFill)).
+	CacheMaxBytes float64
+	CacheFill     time.Duration
 	// KeepsPeak says that memory once taken is not given back (JVM heap).
 	KeepsPeak bool
 }

@@ -174,7 +174,49 @@ func (s *System) memory(p *pod, t float64) float64 {
 			}
 		}
 	}
-	return s.memoryBase(sv, p) + x*m.PerRequestBytes + m.LeakBytesPerSec*max(0, t-p.started)
+	return s.memoryBase(sv, p) + x*m.PerRequestBytes + p.clients*m.PerConnectionBytes + m.grown(t-p.started)
+}
+
+// grown is what age alone adds to a working set.
+func (m *Memory) grown(age float64) float64 {
+	age = max(0, age)
+	sum := m.LeakBytesPerSec * age
+	if m.CacheMaxBytes > 0 && m.CacheFill > 0 {
+		sum += m.CacheMaxBytes * (1 - math.Exp(-age/m.CacheFill.Seconds()))
+	}
+	return sum
+}
+
+// cacheFull is after how many times its constant a cache counts as full: all but a millionth.
+const cacheFull = 14
+
+// reaches is the age at which age alone has added more bytes than at an age before; infinite when it never does.
+func (m *Memory) reaches(age, more float64) float64 {
+	from, hi := m.grown(age), math.Inf(1)
+	if m.LeakBytesPerSec > 0 {
+		hi = age + more/m.LeakBytesPerSec
+	}
+	if m.CacheMaxBytes <= 0 || m.CacheFill <= 0 {
+		return hi
+	}
+	if full := cacheFull * m.CacheFill.Seconds(); full < hi {
+		hi = max(age, full)
+	}
+	if m.grown(hi)-from < more {
+		if m.LeakBytesPerSec <= 0 {
+			return math.Inf(1)
+		}
+		return hi + (more-(m.grown(hi)-from))/m.LeakBytesPerSec
+	}
+	lo := age
+	for hi-lo > 1e-6 {
+		if mid := (lo + hi) / 2; m.grown(mid)-from < more {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return hi
 }
 
 func (s *System) memoryBase(sv *service, p *pod) float64 {
@@ -196,7 +238,7 @@ func (s *System) NextMemoryCrossing() (PodID, time.Time, bool) {
 	for i := range s.services {
 		sv := &s.services[i]
 		m := sv.model.Memory
-		if sv.constant || m.PerRequestBytes <= 0 && m.LeakBytesPerSec <= 0 && m.BaseBytes <= 0 {
+		if sv.constant || m.PerRequestBytes <= 0 && m.LeakBytesPerSec <= 0 && m.BaseBytes <= 0 && m.PerConnectionBytes <= 0 && m.CacheMaxBytes <= 0 {
 			continue
 		}
 		for _, id := range sv.pods {
@@ -221,11 +263,8 @@ func (s *System) crossing(sv *service, p *pod) float64 {
 	if now > limit {
 		return max(s.now, p.asked)
 	}
-	leak := sv.model.Memory.LeakBytesPerSec
-	t := math.Inf(1)
-	if leak > 0 {
-		t = s.now + (limit-now)/leak
-	}
+	age := max(0, s.now-p.started)
+	t := s.now + sv.model.Memory.reaches(age, limit-now) - age
 	if sv.model.Memory.PerRequestBytes > 0 && p.group >= 0 && !sv.groups[p.group].now.steady {
 		// Inside a transient the number moves one way: find the crossing between now and its next solution.
 		lo, hi := s.now, min(t, sv.moving)

@@ -165,6 +165,7 @@ type pod struct {
 	slot    int64
 	noise   float64
 	noisy   uint64
+	clients float64 // connections open to it, counted when its memory depends on them
 	asked   float64 // its memory is not looked at before
 }
 

@@ -18,8 +18,6 @@ type Options struct {
 	// Start and End of the run, in the scenario's time zone. Before Start (while settling) the rate is that of Start.
 	Start, End time.Time
 	Seed       int64
-	// Cheapest is the route that bots ask for; default the first.
-	Cheapest string
 }
 
 // Profile is a load prepared for a run.
@@ -129,11 +127,18 @@ func (p *Profile) setRoutes(l *v1alpha1.Load) {
 			p.routes, p.weights = []string{"*"}, []float64{1}
 		}
 	}
-	for i, route := range p.routes {
-		if route == p.options.Cheapest {
-			p.cheapest = i
-		}
+}
+
+// SetCheapest says which of Routes bots ask for; by default the first.
+func (p *Profile) SetCheapest(route int) { p.cheapest = route }
+
+// MixMoves tells whether the shares of the routes change over time.
+func (p *Profile) MixMoves() bool {
+	moves := p.weights == nil
+	for _, s := range p.spikes {
+		moves = moves || s.bot
 	}
+	return moves && len(p.routes) > 1
 }
 
 // peakStep is how finely New looks for absurd rates.

@@ -215,10 +215,14 @@ func TestNoiseHasMeanOneItsWidthAndItsSeed(t *testing.T) {
 func TestBotsAskOnlyForTheCheapestRoute(t *testing.T) {
 	t.Parallel()
 	l := v1alpha1.Load{Name: "l", Rate: rate(100), Mix: map[string]float64{"browse": 1, "index": 1}, Spikes: []v1alpha1.Spike{{At: "01:00", For: minutes(10), Factor: number(3), Bot: true}}}
-	p, err := New(&l, Options{Start: start, End: start.Add(time.Hour), Cheapest: "index"})
+	p, err := New(&l, Options{Start: start, End: start.Add(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	if p.Routes()[1] != "index" || !p.MixMoves() {
+		t.Fatalf("routes %v, moving: %t", p.Routes(), p.MixMoves())
+	}
+	p.SetCheapest(1)
 	got := Rates(p, start.Add(time.Hour), nil)
 	if got[0] != 50 || got[1] != 250 {
 		t.Errorf("%v: %v; want 50 and 250", p.Routes(), got)

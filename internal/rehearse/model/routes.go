@@ -343,6 +343,12 @@ func (t *Topology) memory(c *component, m *flow.Model) {
 	if mm.Leak != nil {
 		m.Memory.LeakBytesPerSec = mm.Leak.PerSecond()
 	}
+	if mm.PerConnection != nil {
+		m.Memory.PerConnectionBytes = mm.PerConnection.AsApproximateFloat64()
+	}
+	if mm.Cache != nil {
+		m.Memory.CacheMaxBytes, m.Memory.CacheFill = mm.Cache.Max.AsApproximateFloat64(), mm.Cache.Fill.Duration
+	}
 }
 
 func (t *Topology) warmup(c *component, m *flow.Model) {

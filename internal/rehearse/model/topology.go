@@ -120,7 +120,8 @@ func Build(in Input) (*Topology, error) {
 	}
 	t.Config.Seed, t.Config.Start = in.Seed, in.Start
 	n := in.Scenario.Network
-	t.Config.Network = flow.Network{SameZone: n.SameZone.Duration, CrossZone: n.CrossZone.Duration}
+	again := resend(float64(n.Loss))
+	t.Config.Network = flow.Network{SameZone: n.SameZone.Duration + again, CrossZone: n.CrossZone.Duration + again}
 	t.estimate(in)
 	for i := range t.components {
 		t.Config.Services = append(t.Config.Services, t.service(i))
@@ -141,6 +142,15 @@ func Build(in Input) (*Topology, error) {
 	t.Entries = append(t.Entries, Entry{Name: "(other pods)"})
 	t.checkImages()
 	return t, nil
+}
+
+// resendAfter is TCP's least time until a lost packet is sent again (Linux, TCP_RTO_MIN).
+const resendAfter = 200 * time.Millisecond
+
+// resend is the mean delay that loss adds one way: with a share p of round trips hit, each try again waits, p/(1−p) times
+// in the mean.
+func resend(p float64) time.Duration {
+	return time.Duration(float64(resendAfter) * p / (1 - p) / 2)
 }
 
 // checkImages says what of entries narrowed by image is not modelled.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
+	"github.com/fairway-dev/fairway/internal/rehearse/record"
 )
 
 // holds counts the steps in force by what they hold, so that the end of one does not heal what another still breaks. It is
@@ -189,6 +190,13 @@ func (r *run) actSpotReclaim(a *v1alpha1.SpotReclaimAction) (outcome, error) {
 		after := time.Duration(0)
 		if len(names) > 1 {
 			after = a.Over.Duration * time.Duration(i) / time.Duration(len(names)-1)
+		}
+		if a.Rebalance.Duration > 0 {
+			r.later(after, func() error {
+				r.entry(record.Entry{Kind: record.KindEvent, Object: "Node/" + n, What: "rebalance recommendation: " + n + " is likely to be reclaimed", Actor: userSteps})
+				return nil
+			})
+			after += a.Rebalance.Duration
 		}
 		r.later(after, func() error { return r.house.Engine.SpotReclaim(n, notice) })
 	}

@@ -2,6 +2,7 @@ package play
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +21,8 @@ const (
 	proxyLagP99 = 5 * time.Second
 )
 
-// scrapeEvery is how often the counters count as scraped (metrics-server's recommended resolution).
+// scrapeEvery is how often the counters count as scraped unless the scenario says otherwise (metrics-server's recommended
+// resolution).
 const scrapeEvery = 15 * time.Second
 
 // demand keeps the flow model in step with the cluster and the loads. It is guarded by the run's lock.
@@ -35,6 +37,7 @@ type demand struct {
 	lags      []lag                // serving changes on their way, by time
 	scraped   []*pod               // pods with counters, in order of their first scrape
 	byUID     map[string]*pod      // namespace/name → pod
+	mix       []float64            // scratch
 	stale     bool                 // rates are to be set anew
 }
 
@@ -325,6 +328,12 @@ func (d *demand) setRates(now time.Time) (next time.Time, err error) {
 		}
 		if l.profile == nil {
 			continue
+		}
+		if l.profile.MixMoves() {
+			d.mix = load.Rates(l.profile, now, d.mix[:0])
+			if slices.Max(d.mix) > 0 {
+				err = d.system.SetMix(i, d.mix...)
+			}
 		}
 		if t := load.Next(l.profile, now, rateStep); next.IsZero() || t.Before(next) {
 			next = t

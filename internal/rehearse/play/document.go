@@ -19,6 +19,8 @@ type Document struct {
 	Objects  []Object          `json:"objects"`
 	// Scheduler is the content of controllers.kubernetes.schedulerConfig.
 	Scheduler []byte `json:"scheduler,omitempty"`
+	// Programs are those of virtual.programs and of the manifests.
+	Programs []*v1alpha1.Program `json:"programs,omitempty"`
 	// Assumed is what was already taken for granted when the document was made.
 	Assumed []record.Assumed `json:"assumed,omitempty"`
 	// Lenient goes on without objects that the API server refuses.
@@ -28,8 +30,6 @@ type Document struct {
 	Check bool `json:"check,omitempty"`
 	// Plant breaks the house on purpose (one of the Plant constants), to see that Check finds it.
 	Plant string `json:"plant,omitempty"`
-	// Profile asks for counts of what kept the process awake.
-	Profile bool `json:"profile,omitempty"`
 }
 
 // Object is one manifest, with where it stands in the user's files.

@@ -135,7 +135,9 @@ func (r *run) prepare() error {
 	if err != nil {
 		return err
 	}
-	built, err := model.Build(model.Input{Scenario: &r.doc.Scenario.Spec, Objects: objects, MeanRate: r.meanRates(profiles), Start: time.Now(), Seed: r.doc.Seed})
+	spec := r.doc.Scenario.Spec
+	spec.Load = r.mixes(profiles)
+	built, err := model.Build(model.Input{Scenario: &spec, Objects: objects, MeanRate: r.meanRates(profiles), Start: time.Now(), Seed: r.doc.Seed})
 	if err != nil {
 		return err
 	}
@@ -154,6 +156,8 @@ func (r *run) prepare() error {
 		l := loadState{spec: cfg.Loads[i], origin: built.Loads[i]}
 		if o := built.Loads[i].Scenario; o >= 0 {
 			l.profile = profiles[o]
+			routes := cfg.Services[l.spec.Service].Model.Routes
+			l.profile.SetCheapest(cheapest(l.profile.Routes(), built.Entries[l.spec.Service].Routes, func(k int) float64 { return routes[k].CPU.Seconds() }))
 		}
 		r.demand.loads = append(r.demand.loads, l)
 	}
@@ -181,12 +185,17 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 		return err
 	}
 	v := r.doc.Scenario.Spec.Virtual
+	book, err := r.containers()
+	if err != nil {
+		return err
+	}
+	provisioners, class := r.storage()
 	house, err := boot(ctx, HouseOptions{
 		Document: r.doc,
 		Plane: controlplane.Options{Profile: controlplane.Rehearsal, Requests: r.request, Events: r.kubeEvent, Scheduler: r.doc.Scheduler, APIServerArgs: r.admission(),
 			Features: r.doc.Scenario.Spec.Controllers.Kubernetes.FeatureGates},
 		Engine: virtual.Options{NodeGroups: groups, PodStart: virtual.Modelled, PodWrites: virtual.WritePolicy(v.PodWrites), PodEvents: virtual.EventPolicy(v.PodEvents),
-			Heartbeat: virtual.HeartbeatQuiet, TimeGrain: v.TimeGrain.Duration, Workers: 1, Seed: r.doc.Seed, Behaviour: r.behaviour(), Usage: r.demand, OnEvent: r.kubeletEvent},
+			Heartbeat: virtual.Heartbeat(v.NodeHeartbeat), TimeGrain: v.TimeGrain.Duration, Workers: 1, Seed: r.doc.Seed, Behaviour: book, Images: r.images(book), Provisioners: provisioners, DefaultClass: class, Usage: r.demand, OnEvent: r.kubeletEvent},
 	})
 	if err != nil {
 		return err
@@ -314,7 +323,7 @@ func (r *run) advanceTo(ctx context.Context, until time.Time, measured bool) err
 		nextSample = nextSample.Add(r.spec.sample)
 		r.began(time.Now())
 	}
-	nextRate, nextScrape := time.Now(), time.Now().Truncate(scrapeEvery).Add(scrapeEvery)
+	nextRate, nextScrape := time.Now(), time.Now().Truncate(r.spec.scrape).Add(r.spec.scrape)
 	for {
 		now := time.Now()
 		r.mu.Lock()
@@ -334,7 +343,7 @@ func (r *run) advanceTo(ctx context.Context, until time.Time, measured bool) err
 		}
 		if !now.Before(nextScrape) {
 			r.demand.scrape(now)
-			nextScrape = nextScrape.Add(scrapeEvery)
+			nextScrape = nextScrape.Add(r.spec.scrape)
 		}
 		r.memory(now)
 		if !now.Before(nextSample) {

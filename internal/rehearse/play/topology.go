@@ -4,8 +4,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/rehearse/load"
 	"github.com/fairway-dev/fairway/internal/rehearse/model"
@@ -31,14 +29,34 @@ func (r *run) meanRates(profiles []*load.Profile) []float64 {
 	return out
 }
 
+// mixes are the scenario's loads, with the mean mix of those whose routes go by curves of their own.
+func (r *run) mixes(profiles []*load.Profile) []v1alpha1.Load {
+	loads := slices.Clone(r.doc.Scenario.Spec.Load)
+	for i, p := range profiles {
+		if !p.MixMoves() {
+			continue
+		}
+		sums := make([]float64, len(p.Routes()))
+		var rates []float64
+		for t := r.start; t.Before(r.end); t = t.Add(meanStep) {
+			rates = load.Rates(p, t, rates[:0])
+			for k, v := range rates {
+				sums[k] += v
+			}
+		}
+		loads[i].Mix = map[string]float64{}
+		for k, route := range p.Routes() {
+			loads[i].Mix[route] = max(sums[k], leastWeight)
+		}
+	}
+	return loads
+}
+
+// leastWeight keeps a route in a mix that is not asked for in the mean.
+const leastWeight = 1e-9
+
 // topology is the cluster as the flow model sees it, with what the run asks of it.
 type topology struct{ *model.Topology }
-
-// life is how a pod's containers start, stop and crash.
-func (t topology) life(pod *corev1.Pod, workload string) (ready *v1alpha1.Quantiles, stop *v1alpha1.Duration, crash *v1alpha1.Crash) {
-	m := &t.Entries[t.ServiceOf(pod, workload)].Model
-	return m.Ready, m.Stop, m.Crash
-}
 
 // serviceName is the service a workload serves; empty for workloads no Service selects.
 func (t topology) serviceName(workload string) string {

@@ -3,7 +3,6 @@ package play
 import (
 	"encoding/json"
 	"fmt"
-	"math"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +19,8 @@ import (
 type specView struct {
 	start                             time.Time
 	duration, settle, sample, hpaSync time.Duration
-	nodes                             int // at the start
+	scrape                            time.Duration // between two reads of the counters by the metrics API
+	nodes                             int           // at the start
 }
 
 func viewOf(s *v1alpha1.Scenario) (specView, error) {
@@ -28,7 +28,10 @@ func viewOf(s *v1alpha1.Scenario) (specView, error) {
 	if err != nil {
 		return specView{}, err
 	}
-	v := specView{start: start, duration: s.Spec.Duration.Duration, sample: s.Spec.Sample.Duration, hpaSync: s.Spec.Controllers.Kubernetes.HPASync.Duration}
+	v := specView{start: start, duration: s.Spec.Duration.Duration, sample: s.Spec.Sample.Duration, hpaSync: s.Spec.Controllers.Kubernetes.HPASync.Duration, scrape: s.Spec.Controllers.Kubernetes.MetricsResolution.Duration}
+	if v.scrape <= 0 {
+		v.scrape = scrapeEvery
+	}
 	if s.Spec.Settle != nil {
 		v.settle = s.Spec.Settle.Duration
 	}
@@ -113,80 +116,6 @@ func (r *run) nodeGroups() ([]virtual.NodeGroup, error) {
 
 func spread(q *v1alpha1.Quantiles) virtual.Spread {
 	return virtual.Spread{P50: q.P50.Duration, P99: q.P99.Duration}
-}
-
-// behaviour is what containers do in this run: ready and stop as the models of the services say, exits of those that the
-// scenario lets crash, and for the rest the engine's default.
-func (r *run) behaviour() virtual.Behaviour { return behaviour{r} }
-
-type behaviour struct{ r *run }
-
-// Assumptions about a container's life that nobody described.
-const (
-	readyP50, readyP99 = 5 * time.Second, 15 * time.Second
-	stopTime           = time.Second
-	jobTime            = time.Minute
-)
-
-// Choose implements virtual.Behaviour.
-func (b behaviour) Choose(c virtual.Choice) virtual.Model {
-	m := virtual.RunForever{}.Choose(c)
-	if m.Exits {
-		if !c.Init {
-			m.RunsFor, m.Why = jobTime, "assumed duration of a job"
-		}
-		return m
-	}
-	ready, stop, crash := b.r.topology.life(c.Pod, b.r.cluster.ownerOf(c.Pod))
-	s := virtual.Spread{P50: readyP50, P99: readyP99}
-	if ready != nil {
-		s = spread(ready)
-		if s.P99 == 0 {
-			s.P99 = 3 * s.P50
-		}
-	}
-	m.Ready = at(s, uniform(c.Seed, "ready", c.Identity+"/"+c.Container.Name, int64(c.Restart)))
-	m.Stop = stopTime
-	if stop != nil {
-		m.Stop = stop.Duration
-	}
-	if m.Stop == 0 {
-		m.Stop = -1
-	}
-	m.Why = "model of its service"
-	if crash != nil {
-		b.crash(c, &m, crash)
-	}
-	return m
-}
-
-func (b behaviour) crash(c virtual.Choice, m *virtual.Model, crash *v1alpha1.Crash) {
-	key := c.Identity + "/" + c.Container.Name
-	exit := func(after time.Duration, why string) {
-		m.Exits, m.ExitCode, m.RunsFor, m.Why = true, 1, after, why
-	}
-	if crash.OnStart != nil && uniform(c.Seed, "crash-on-start", key, int64(c.Restart)) < float64(*crash.OnStart) {
-		exit(m.Ready/2, "crashes on start")
-		return
-	}
-	if crash.After != nil {
-		exit(crash.After.Duration, "crashes after a while")
-	}
-	if crash.Rate != nil && *crash.Rate > 0 {
-		wait := -math.Log(uniform(c.Seed, "crash", key, int64(c.Restart))) / float64(*crash.Rate)
-		if d := time.Duration(min(wait, 1e9) * float64(time.Second)); !m.Exits || d < m.RunsFor {
-			exit(d, "crashes now and then")
-		}
-	}
-}
-
-// at is the quantile u of a log-normal spread.
-func at(s virtual.Spread, u float64) time.Duration {
-	if s.P99 <= s.P50 || s.P50 <= 0 {
-		return s.P50
-	}
-	sigma := math.Log(s.P99.Seconds()/s.P50.Seconds()) / 2.3263478740408408
-	return time.Duration(s.P50.Seconds() * math.Exp(sigma*normalQuantile(u)) * float64(time.Second))
 }
 
 func asJSON(v any) []byte {

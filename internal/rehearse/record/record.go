@@ -126,6 +126,9 @@ const (
 	KindControlPlane = "control"      // leader, watchful mode, capability messages
 )
 
+// Kinds are all of them.
+var Kinds = []string{KindStep, KindLoad, KindScale, KindRollout, KindPodCreated, KindPodPending, KindPodReady, KindPodUnready, KindPodGone, KindCrash, KindOOM, KindImage, KindEviction, KindNodeAdded, KindNodeUnready, KindNodeReady, KindNodeGone, KindSaturation, KindErrors, KindThrottle, KindRefused, KindEvent, KindExpectation, KindNote, KindControlPlane}
+
 // Pod is the life of one pod; written when it is gone, and for those still there at the end.
 type Pod struct {
 	Namespace string    `json:"namespace"`

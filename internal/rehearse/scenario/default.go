@@ -34,9 +34,8 @@ const (
 	HPASyncDefault           = 15 * time.Second
 	MetricsResolutionDefault = 15 * time.Second
 
-	SameZoneDefault    = 300 * time.Microsecond
-	CrossZoneDefault   = time.Millisecond
-	CrossRegionDefault = 60 * time.Millisecond
+	SameZoneDefault  = 300 * time.Microsecond
+	CrossZoneDefault = time.Millisecond
 
 	TimeGrainDefault    = 100 * time.Millisecond
 	ReportSeriesDefault = 400
@@ -107,10 +106,9 @@ func defaultPlatform(spec *v1alpha1.ScenarioSpec) {
 	duration(&spec.Controllers.Kubernetes.MetricsResolution, MetricsResolutionDefault)
 	duration(&spec.Network.SameZone, SameZoneDefault)
 	duration(&spec.Network.CrossZone, CrossZoneDefault)
-	duration(&spec.Network.CrossRegion, CrossRegionDefault)
 	set(&spec.Virtual.PodWrites, "lean")
 	set(&spec.Virtual.PodEvents, "none")
-	set(&spec.Virtual.NodeHeartbeat, "auto")
+	set(&spec.Virtual.NodeHeartbeat, "quiet")
 	set(&spec.Virtual.Unmodelled, "run")
 	pointer(&spec.Virtual.TimeGrain, v1alpha1.DurationOf(TimeGrainDefault))
 	pointer(&spec.Report.Series, ReportSeriesDefault)

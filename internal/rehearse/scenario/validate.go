@@ -1,13 +1,16 @@
 package scenario
 
 import (
+	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"time"
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
+	"github.com/fairway-dev/fairway/internal/rehearse/record"
 	"github.com/fairway-dev/fairway/internal/rehearse/scenario/zone"
 )
 
@@ -18,6 +21,7 @@ const (
 	settleMax   = 24 * time.Hour
 	sampleMin   = 10 * time.Second
 	sampleMax   = time.Hour
+	lossMax     = 0.2    // lost packets are sent again; more of them end connections
 	poolSizeMax = 15_000 // Kubernetes' own limit of nodes a cluster, with room
 )
 
@@ -95,14 +99,18 @@ func (v *validator) run(spec *v1alpha1.ScenarioSpec) {
 	if k := spec.Controllers.Kubernetes; k.HPASync.Duration < 0 || k.MetricsResolution.Duration < 0 {
 		v.spec("controllers.kubernetes", "write for example 15s", "hpaSync and metricsResolution cannot be negative")
 	}
-	if spec.Network.Loss >= 1 {
-		v.spec("network.loss", "write for example 0.1%", "network.loss: with all packets lost nothing can be rehearsed")
+	if spec.Network.Loss > lossMax {
+		v.spec("network.loss", "write at most 20%", "network.loss: above 20 %% connections break down, which is not modelled")
 	}
 	v.notNegative("spec.network.sameZone", spec.Network.SameZone)
 	v.notNegative("spec.network.crossZone", spec.Network.CrossZone)
-	v.notNegative("spec.network.crossRegion", spec.Network.CrossRegion)
 	if g := spec.Virtual.TimeGrain; g != nil {
 		v.notNegative("spec.virtual.timeGrain", *g)
+	}
+	for i, kind := range spec.Report.Hide {
+		if !slices.Contains(record.Kinds, kind) {
+			v.spec(fmt.Sprintf("report.hide[%d]", i), suggest(kind, record.Kinds), "report.hide: %q is no kind of timeline entry", kind)
+		}
 	}
 	if n := spec.Report.Series; n != nil && *n < 0 {
 		v.spec("report.series", "write 0 or more", "report.series: %d is negative", *n)
