@@ -319,3 +319,13 @@ func TestAConditionOverTheTimelineFailsForTheEntriesAgainstIt(t *testing.T) {
 		t.Errorf("%+v, want two entries against it, the first after half an hour", r)
 	}
 }
+
+func TestARunThatBrokeOffBeforeItBeganHoldsNothing(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{`{"slo": {"load": "shoppers", "availability": "99.9%", "p95": "300ms"}}`, `{"slo": {"load": "shoppers", "availability": "99%", "over": "10m", "burn": {"fast": 14}}}`,
+		`{"recovery": {"after": "fault", "within": "10m"}}`, `{"cel": "timeline.all(e, e.kind != \"refused\")"}`, `{"pending": {"p95": "60s", "max": "5m"}}`} {
+		if r := first(t, text, nil, record.Run{Start: record.Start{Seed: 1}}); r.Held {
+			t.Errorf("%s held in a run without anything", text)
+		}
+	}
+}

@@ -110,7 +110,7 @@ func availability(o Observed, subject string, target float64, over time.Duration
 	out := outcome{}
 	var value float64
 	if over > 0 {
-		value = lowest(asked, bad, int(over/o.Table.Step))
+		value = lowest(asked, bad, per(over, o.Table))
 	} else if served, all, ok := account(o.Run, subject); ok && all > 0 {
 		value = served / all
 	} else {
@@ -131,7 +131,7 @@ func availability(o Observed, subject string, target float64, over time.Duration
 	if len(below) > 0 {
 		out.firstAt = o.Table.Times[below[0]]
 	}
-	if i := spent(asked, bad, target, int(over/o.Table.Step)); i >= 0 {
+	if i := spent(asked, bad, target, per(over, o.Table)); i >= 0 {
 		out.firstAt = o.Table.Times[i]
 	}
 	worst := below[:min(evidenceMax, len(below))]
@@ -215,7 +215,7 @@ func burn(o Observed, subject string, target float64, limit v1alpha1.BurnLimit) 
 		return noData("an availability of 100 % leaves no budget to burn")
 	}
 	asked, bad := rates(o.Table, subject)
-	n := min(max(1, int(limit.Over.Duration/o.Table.Step)), max(1, len(asked)))
+	n := min(max(1, per(limit.Over.Duration, o.Table)), max(1, len(asked)))
 	out := outcome{held: true}
 	highest, over := math.NaN(), 0
 	var a, b float64
@@ -248,11 +248,11 @@ func burn(o Observed, subject string, target float64, limit v1alpha1.BurnLimit) 
 // latency holds when the quantile, averaged by requests over each window, is within the limit in all but allow windows. A
 // window in which requests came but none was answered exceeds every limit.
 func latency(o Observed, subject, metric string, limit float64, window time.Duration, allow int) outcome {
-	per := max(1, int(window/o.Table.Step))
+	size := max(1, per(window, o.Table))
 	out := outcome{}
 	highest, broken, seen := math.NaN(), 0, 0
-	for from := 0; from < len(o.Table.Times); from += per {
-		to := min(from+per, len(o.Table.Times))
+	for from := 0; from < len(o.Table.Times); from += size {
+		to := min(from+size, len(o.Table.Times))
 		value, asked := windowQuantile(o.Table, subject, metric, from, to)
 		if !asked && math.IsNaN(value) {
 			continue

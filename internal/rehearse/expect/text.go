@@ -62,5 +62,13 @@ func durationText(d time.Duration) string {
 
 func number(v float64) string { return strconv.FormatFloat(v, 'g', 5, 64) }
 
+// per is how many sample steps a time has; none in a run that broke off before it said its step.
+func per(d time.Duration, t record.Table) int {
+	if t.Step <= 0 {
+		return 0
+	}
+	return int(d / t.Step)
+}
+
 // steps turns a number of sample steps into time.
 func steps(n int, t record.Table) time.Duration { return time.Duration(n) * t.Step }

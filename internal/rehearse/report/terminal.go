@@ -426,7 +426,7 @@ func (s *screen) foot(r *Report) {
 		text = fmt.Sprintf("%s, the biggest: %s = %s. ", plural(n, "assumption"), r.Assumptions[0].What, r.Assumptions[0].Value) + text
 	}
 	s.wrapped(s.ink.faint, "", text, 3)
-	s.line("", "Next: "+r.next())
+	s.wrapped("", "Next: ", r.next(), 2)
 }
 
 // next is the command that helps most now.
