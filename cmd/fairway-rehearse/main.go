@@ -21,6 +21,7 @@ import (
 const (
 	streamDescriptor  = 3
 	controlDescriptor = 4
+	logDescriptor     = 5 // only in builds that record scheduling decisions
 )
 
 // exitIncomplete says that no usable answer came about; the stream tells why.
@@ -35,7 +36,11 @@ func main() {
 	stream := os.NewFile(streamDescriptor, "stream")
 	ctx, cancel := context.WithCancel(context.Background())
 	watchControl(cancel)
-	if err := platform.Rehearse(ctx, os.Stdin, stream, virtualclock.Overlay); err != nil {
+	err := platform.Rehearse(ctx, os.Stdin, stream, virtualclock.Overlay)
+	if virtualclock.SchedLog {
+		_ = virtualclock.WriteSchedLog(os.NewFile(logDescriptor, "log")) // a parent that asked for none opened none
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "fairway-rehearse:", err)
 		os.Exit(exitIncomplete)
 	}

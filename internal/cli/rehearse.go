@@ -54,6 +54,7 @@ type rehearseFlags struct {
 	lenient   bool
 	quiet     bool
 	execution bool
+	schedLog  string
 	program   string
 }
 
@@ -77,7 +78,7 @@ Exit codes: 0 all expectations held, 1 one did not, 2 no usable answer (a bad sc
 		RunE: func(c *cobra.Command, args []string) error { return f.run(c, args, s) },
 	}
 	f.add(c.Flags())
-	for _, sub := range []func(Streams) *cobra.Command{rehearseBuildCommand, rehearseValidateCommand, rehearseSchemaCommand, rehearseCompareCommand, rehearseReportCommand} {
+	for _, sub := range []func(Streams) *cobra.Command{rehearseBuildCommand, rehearseValidateCommand, rehearseSchemaCommand, rehearseCompareCommand, rehearseReportCommand, rehearseSchedLogCommand} {
 		c.AddCommand(sub(s))
 	}
 	return c
@@ -108,7 +109,9 @@ func (f *rehearseFlags) add(fs *pflag.FlagSet) {
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the verdict line alone")
 	fs.BoolVar(&f.execution, "with-execution", false, "add real time, speed and memory to the report (differs between equal runs)")
 	fs.StringVar(&f.program, "program-file", "", "the fairway-rehearse to use")
+	fs.StringVar(&f.schedLog, "schedlog", "", "write every scheduling decision of the one seed to this file (make rehearse-debug builds the program that can)")
 	_ = fs.MarkHidden("program-file")
+	_ = fs.MarkHidden("schedlog")
 }
 
 func (f *rehearseFlags) run(c *cobra.Command, args []string, s Streams) error {
@@ -130,12 +133,15 @@ func (f *rehearseFlags) run(c *cobra.Command, args []string, s Streams) error {
 	if err != nil {
 		return exitError{exitNoAnswer, err}
 	}
+	if f.schedLog != "" && (len(loaded.Scenario.Spec.Seeds) > 1 || f.verify) {
+		return exitError{exitNoAnswer, errors.New("--schedlog records one run: give one seed, and no --verify")}
+	}
 	show := newProgress(s, f.quiet, len(loaded.Scenario.Spec.Seeds))
 	jobs := f.jobs
 	if jobs == 0 {
 		jobs = runtime.NumCPU()
 	}
-	o := rehearse.Options{Document: doc.Document, Seeds: loaded.Scenario.Spec.Seeds, Program: program, Jobs: jobs, MemoryLimitBytes: memory, Timeout: f.timeout, Progress: show.event}
+	o := rehearse.Options{Document: doc.Document, Seeds: loaded.Scenario.Spec.Seeds, Program: program, Jobs: jobs, MemoryLimitBytes: memory, Timeout: f.timeout, Progress: show.event, SchedLog: f.schedLog}
 	other, err := doc.Baseline(loaded)
 	if err != nil {
 		return exitError{exitNoAnswer, err}

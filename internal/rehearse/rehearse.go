@@ -35,6 +35,8 @@ type Options struct {
 	MemoryLimitBytes int64
 	// Timeout of real time for each run; 0 means none.
 	Timeout time.Duration
+	// SchedLog is a file for the scheduler's decisions, for a program built to record them and one seed; empty for none.
+	SchedLog string
 	// Progress hears how the runs go on, from several goroutines.
 	Progress func(seed int64, e record.Event)
 }
@@ -115,6 +117,14 @@ func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error 
 	defer stdin.Close()
 	cmd := &exec.Cmd{Path: o.Program, Args: []string{ProgramName}, Dir: scratch, Stdin: stdin, Stderr: &stderr}
 	cmd.ExtraFiles = []*os.File{streamIn, controlOut}
+	if o.SchedLog != "" {
+		log, err := os.Create(o.SchedLog)
+		if err != nil {
+			return err
+		}
+		defer log.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, log)
+	}
 	cmd.Env = environment(start, seed, o.MemoryLimitBytes)
 	err = cmd.Start()
 	streamIn.Close()
