@@ -2,16 +2,18 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/spf13/cobra"
 
 	"github.com/fairway-dev/fairway/internal/platform"
+	"github.com/fairway-dev/fairway/internal/scale/metrics"
 )
 
 func controllerCommand(s Streams) *cobra.Command {
 	var f clusterFlags
-	o := platform.ControllerOptions{LeaderElection: true, Namespace: platform.Namespace, MetricsAddress: ":8080", HealthAddress: ":8081", ListenAddress: "0.0.0.0"}
+	o := platform.ControllerOptions{LeaderElection: true, Namespace: platform.Namespace, MetricsAddress: ":8080", HealthAddress: ":8081", ListenAddress: ":6444"}
 	var capabilities []string
 	var verbose int
 	c := &cobra.Command{
@@ -27,6 +29,14 @@ leads and writes; all serve the metrics APIs.`,
 				if err := oneOf("--take-over-metrics", t, "resource"); err != nil {
 					return err
 				}
+			}
+			for _, t := range o.Kubelets.Addresses {
+				if err := oneOf("--kubelet-preferred-address-types", t, metrics.AddressTypes()...); err != nil {
+					return err
+				}
+			}
+			if o.Kubelets.Resolution < metrics.LeastResolution {
+				return usage(fmt.Errorf("--metric-resolution %v is too short: kubelets renew their readings every %v", o.Kubelets.Resolution, metrics.LeastResolution))
 			}
 			o.Capabilities = capabilities
 			if err := o.Capabilities.Check(); err != nil {
@@ -56,10 +66,12 @@ leads and writes; all serve the metrics APIs.`,
 	fs.StringVar(&o.Namespace, "system-namespace", o.Namespace, "the namespace of Fairway's own objects")
 	fs.StringVar(&o.MetricsAddress, "metrics-address", o.MetricsAddress, "where Prometheus metrics are served; empty = nowhere")
 	fs.StringVar(&o.HealthAddress, "health-address", o.HealthAddress, "where /healthz and /readyz are served; empty = nowhere")
-	fs.StringVar(&o.ListenAddress, "listen", o.ListenAddress, "the address on which the metrics APIs are served")
+	fs.StringVar(&o.ListenAddress, "listen", o.ListenAddress, "the address (host:port) on which the metrics APIs are served")
 	fs.StringSliceVar(&o.TakeOver, "take-over-metrics", nil, "take these metrics APIs over from another server: resource")
-	fs.StringVar(&o.KubeletTLS.CAFile, "kubelet-certificate-authority", "", "PEM file of the authority that signs kubelets' certificates (default: the cluster's)")
-	fs.BoolVar(&o.KubeletTLS.Insecure, "kubelet-insecure-tls", false, "do not verify kubelets' certificates")
+	fs.StringVar(&o.Kubelets.CAFile, "kubelet-certificate-authority", "", "PEM file of the authority that signs kubelets' certificates (default: the cluster's)")
+	fs.BoolVar(&o.Kubelets.Insecure, "kubelet-insecure-tls", false, "do not verify kubelets' certificates")
+	fs.StringSliceVar(&o.Kubelets.Addresses, "kubelet-preferred-address-types", metrics.AddressTypes(), "the types of a node's addresses by which its kubelet is reached, in this order")
+	fs.DurationVar(&o.Kubelets.Resolution, "metric-resolution", metrics.DefaultResolution, "the time between two readings of a kubelet, at least 10s")
 	fs.CountVarP(&verbose, "verbose", "v", "log more")
 	return c
 }

@@ -54,6 +54,8 @@ type upFlags struct {
 	timeGrain    time.Duration
 	podSockets   string
 	egress       string
+	nodeListen   bool
+	images       string
 	seed         int64
 	provisioners []string
 	stages       []string
@@ -104,6 +106,8 @@ func (f *upFlags) add(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.timeGrain, "time-grain", 0, "round wake-ups of virtual pods up to this grid")
 	fs.StringVar(&f.podSockets, "pod-sockets", string(vnet.SocketsAuto), "auto, all or none: real listeners on 127.x.y.z for the ports of pods")
 	fs.StringVar(&f.egress, "egress", "allow", "allow or deny: may programs reach addresses outside the cluster")
+	fs.BoolVar(&f.nodeListen, "node-listen", false, "serve the kubelet endpoints of nodes on 127.x.y.z:10250 as well, for other programs (shown as ExternalIP)")
+	fs.StringVar(&f.images, "images", "any", "any, known, or a file of globs: which image references exist; known = the built-in table and Programs")
 	fs.StringSliceVar(&f.provisioners, "virtual-provisioners", []string{"*"}, "globs over the provisioners of StorageClasses whose volumes are virtual")
 	fs.StringArrayVar(&f.stages, "stages", nil, "a file of KWOK Stage objects; repeatable")
 	fs.StringVar(&f.stageMode, "stage-mode", string(stage.Auto), "auto, replace or overlay: whether stages own their objects or only pre-empt the engine")
@@ -185,6 +189,7 @@ func (f *upFlags) options(fs *pflag.FlagSet, dir string) (platform.UpOptions, er
 	if err := f.kubernetesArgs(&o.ControlPlane); err != nil {
 		return o, usage(err)
 	}
+	o.NodeListen = f.nodeListen
 	o.Sockets, o.Egress = vnet.PodSockets(f.podSockets), f.egress == "allow"
 	for _, a := range f.capabilities {
 		o.Capabilities = append(o.Capabilities, a)
@@ -250,7 +255,9 @@ func (f *upFlags) virtualOptions(fs *pflag.FlagSet) (virtual.Options, error) {
 // rules reads --program and --programs.
 func (f *upFlags) rules() (*program.Rules, []*fairway.Program, error) {
 	r := &program.Rules{Defaults: program.DefaultsUp(), RealSignals: f.fidelity == "kubelet", FailUnmodelled: f.unmodelled == "fail"}
-	var errs []error
+	images, err := f.imageReferences()
+	errs := []error{err}
+	r.Images = images
 	for _, text := range f.program {
 		errs = append(errs, r.AddFlag(text, program.Source{}))
 	}
@@ -266,6 +273,21 @@ func (f *upFlags) rules() (*program.Rules, []*fairway.Program, error) {
 		all = append(all, list...)
 	}
 	return r, all, errors.Join(errs...)
+}
+
+// imageReferences reads --images.
+func (f *upFlags) imageReferences() (program.Images, error) {
+	switch f.images {
+	case "any":
+		return program.Images{}, nil
+	case "known":
+		return program.Images{Known: true}, nil
+	}
+	b, err := os.ReadFile(f.images)
+	if err != nil {
+		return program.Images{}, fmt.Errorf("--images %q is neither any nor known, and not a file that can be read: %w", f.images, err)
+	}
+	return program.ReadImages(f.images, b)
 }
 
 var components = []string{"apiserver", "controller-manager", "scheduler"}

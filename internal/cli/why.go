@@ -79,4 +79,7 @@ func printAnswer(t *table, a *why.Answer) {
 	case a.Blocked:
 		t.line("Next: nothing happens by itself")
 	}
+	for _, command := range a.Try {
+		t.line("Try:  %s", command)
+	}
 }

@@ -23,6 +23,7 @@ type Capability struct {
 	AddToScheme func(*runtime.Scheme) error // nil = nothing beyond Kubernetes' own kinds
 	Rules       []rbacv1.PolicyRule         // cluster-wide rights; switched off, they are gone
 	Roles       []RoleRule                  // rights in one namespace only
+	Readers     []rbacv1.PolicyRule         // on what it serves, for everybody who may view, edit or administer
 	// Setup registers controllers, caches and servers with the house. It must not block; what runs is added to
 	// House.Manager.
 	Setup func(ctx context.Context, h *House) error

@@ -2,7 +2,9 @@ package platform
 
 import (
 	"flag"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,31 +14,70 @@ import (
 
 var update = flag.Bool("update", false, "write the chart's rights anew")
 
-// chartRights renders what the chart has to grant: the rights of every capability and those of the controller itself.
+// release is the namespace that the chart is installed in, as its templates write it.
+const release = "{{ .Release.Namespace }}"
+
+// chartRights renders what the chart has to grant: the rights of the controller itself, and those of each capability
+// that runs on existing clusters, unless the values switch it off.
 func chartRights(t *testing.T) string {
 	t.Helper()
-	cluster, roles := rules(Capabilities())
-	in := byNamespace(append(roles, controllerRoles...))
 	var out strings.Builder
 	out.WriteString("# Generated from the capabilities: go test ./internal/platform -run Chart -update\n")
-	write := func(kind, namespace string, rules []rbacv1.PolicyRule) {
-		b, err := yaml.Marshal(map[string]any{"rules": rules})
-		if err != nil {
-			t.Fatal(err)
-		}
-		place := ""
-		if namespace != "" {
-			place = "\n  namespace: " + namespace
-		}
-		out.WriteString("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: " + kind + "\nmetadata:\n  name: fairway" + place + "\n" + string(b))
-		out.WriteString("---\napiVersion: rbac.authorization.k8s.io/v1\nkind: " + kind + "Binding\nmetadata:\n  name: fairway" + place +
-			"\nroleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: " + kind + "\n  name: fairway\n" +
-			"subjects:\n- kind: ServiceAccount\n  name: fairway\n  namespace: {{ .Release.Namespace }}\n")
+	grantChart(t, &out, "fairway", nil, controllerRoles)
+	on, err := Switches(nil).choose(Capabilities(), false)
+	if err != nil {
+		t.Fatal(err)
 	}
-	write("ClusterRole", "", cluster)
-	write("Role", "kube-system", in["kube-system"])
-	write("Role", "{{ .Release.Namespace }}", in[Namespace])
+	for i := range on {
+		c := &on[i]
+		off := `{{- if not (has "-` + c.Name + `" .Values.capabilities) }}`
+		if !c.Default {
+			off = `{{- if has "` + c.Name + `" .Values.capabilities }}`
+		}
+		out.WriteString(off + "\n")
+		grantChart(t, &out, "fairway-"+c.Name, c.Rules, c.Roles)
+		if len(c.Readers) > 0 {
+			write(t, &out, map[string]any{"apiVersion": rbacv1.SchemeGroupVersion.String(), "kind": "ClusterRole",
+				"metadata": map[string]any{"name": readerRole(c), "labels": aggregated}, "rules": c.Readers})
+		}
+		out.WriteString("{{- end }}\n")
+	}
 	return out.String()
+}
+
+func grantChart(t *testing.T, out *strings.Builder, name string, cluster []rbacv1.PolicyRule, roles []RoleRule) {
+	t.Helper()
+	grant := func(kind, namespace string, rules []rbacv1.PolicyRule) {
+		meta := map[string]any{"name": name}
+		if namespace != "" {
+			meta["namespace"] = namespace
+		}
+		group := rbacv1.SchemeGroupVersion.String()
+		write(t, out, map[string]any{"apiVersion": group, "kind": kind, "metadata": meta, "rules": rules})
+		write(t, out, map[string]any{"apiVersion": group, "kind": kind + "Binding", "metadata": meta,
+			"roleRef":  map[string]any{"apiGroup": rbacv1.GroupName, "kind": kind, "name": name},
+			"subjects": []any{map[string]any{"kind": "ServiceAccount", "name": ServiceAccount, "namespace": release}}})
+	}
+	if len(cluster) > 0 {
+		grant("ClusterRole", "", cluster)
+	}
+	in := byNamespace(roles)
+	for _, namespace := range slices.Sorted(maps.Keys(in)) {
+		place := namespace
+		if namespace == Namespace {
+			place = release
+		}
+		grant("Role", place, in[namespace])
+	}
+}
+
+func write(t *testing.T, out *strings.Builder, object map[string]any) {
+	t.Helper()
+	b, err := yaml.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.WriteString("---\n" + strings.ReplaceAll(string(b), "'"+release+"'", release))
 }
 
 func TestChartGrantsExactlyWhatCapabilitiesDeclare(t *testing.T) {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strconv"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 )
 
 // ControllerOptions say how the capabilities run on an existing cluster.
@@ -19,9 +19,9 @@ type ControllerOptions struct {
 	Capabilities   Switches
 	MetricsAddress string // host:port of Prometheus metrics; "" = not served
 	HealthAddress  string // host:port of /healthz and /readyz; "" = not served
-	ListenAddress  string // host on which the metrics APIs are served
+	ListenAddress  string // host:port on which the metrics APIs are served
 	TakeOver       []string
-	KubeletTLS     KubeletTLS
+	Kubelets       KubeletAccess
 	Log            *slog.Logger
 }
 
@@ -30,6 +30,7 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	klog.SetLogger(logrOf(o.Log)) // upstream's libraries log through it
 	on, err := o.Capabilities.choose(Capabilities(), false)
 	if err != nil {
 		return err
@@ -44,9 +45,13 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	if err != nil {
 		return err
 	}
-	h := &House{Manager: m, Log: o.Log, Namespace: o.Namespace, TakeOver: o.TakeOver, KubeletTLS: o.KubeletTLS,
-		Listen: func(port int) (net.Listener, error) {
-			return net.Listen("tcp", net.JoinHostPort(o.ListenAddress, strconv.Itoa(port)))
+	h := &House{Manager: m, Log: o.Log, Namespace: o.Namespace, TakeOver: o.TakeOver, Kubelets: o.Kubelets,
+		Listen: func(int) (net.Listener, error) {
+			l, err := net.Listen("tcp", o.ListenAddress)
+			if err != nil {
+				return nil, fmt.Errorf("--listen: %w", err)
+			}
+			return l, nil
 		}}
 	if err := h.setUp(ctx, on); err != nil {
 		return err
@@ -61,5 +66,5 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 // controllerRoles are the rights the controller itself needs in its namespace: the leader's lease, and Events about it.
 var controllerRoles = []RoleRule{
 	{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "create", "update"}}},
-	{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}}},
+	{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{"", "events.k8s.io"}, Resources: []string{"events"}, Verbs: []string{"create"}}},
 }

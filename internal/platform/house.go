@@ -51,8 +51,10 @@ type House struct {
 	TakeOver []string
 	// Namespace that Fairway's own objects live in.
 	Namespace string
-	// KubeletTLS says how real kubelets are verified.
-	KubeletTLS KubeletTLS
+	// Kubelets says how real kubelets are reached.
+	Kubelets KubeletAccess
+	// Look is how often what others may change (the serving certificate, the registered APIs) is looked at; 0 = a minute.
+	Look time.Duration
 
 	programs programSink
 }
@@ -63,10 +65,13 @@ type VirtualNodes interface {
 	NodeStats(node string, at time.Time) (virtual.NodeStats, error)
 }
 
-// KubeletTLS says how the serving certificates of real kubelets are verified.
-type KubeletTLS struct {
-	CAFile   string // PEM; empty = the cluster's CA
-	Insecure bool   // not at all
+// KubeletAccess says how real kubelets are reached and their serving certificates verified.
+type KubeletAccess struct {
+	Addresses []string // types of node addresses, tried in this order; empty = metrics.AddressTypes
+	CAFile    string   // PEM; empty = the cluster's CA
+	Insecure  bool     // not at all
+	// Resolution is the time between two readings; 0 = metrics.DefaultResolution.
+	Resolution time.Duration
 }
 
 func addKubernetes(s *runtime.Scheme) error {

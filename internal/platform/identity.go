@@ -41,6 +41,9 @@ func grant(ctx context.Context, c kubernetes.Interface, namespace string, on []C
 	if _, err := c.RbacV1().ClusterRoleBindings().Apply(ctx, binding, opts); err != nil {
 		return fmt.Errorf("granting Fairway its rights: %w", err)
 	}
+	if err := grantReaders(ctx, c, on); err != nil {
+		return err
+	}
 	in := byNamespace(roles)
 	for _, namespace := range slices.Sorted(maps.Keys(in)) {
 		if err := grantIn(ctx, c, namespace, subject, in[namespace]); err != nil {
@@ -49,6 +52,29 @@ func grant(ctx context.Context, c kubernetes.Interface, namespace string, on []C
 	}
 	return awaitGranted(ctx, c, namespace, cluster)
 }
+
+// aggregated are the labels by which upstream's view, edit and admin roles take up a role's rules.
+var aggregated = map[string]string{
+	"rbac.authorization.k8s.io/aggregate-to-view":  "true",
+	"rbac.authorization.k8s.io/aggregate-to-edit":  "true",
+	"rbac.authorization.k8s.io/aggregate-to-admin": "true",
+}
+
+// grantReaders lets those who may view a namespace read what the capabilities serve about it.
+func grantReaders(ctx context.Context, c kubernetes.Interface, on []Capability) error {
+	for _, capability := range on {
+		if len(capability.Readers) == 0 {
+			continue
+		}
+		role := applyrbac.ClusterRole(readerRole(&capability)).WithLabels(aggregated).WithRules(applied(capability.Readers)...)
+		if _, err := c.RbacV1().ClusterRoles().Apply(ctx, role, metav1.ApplyOptions{FieldManager: FieldManager, Force: true}); err != nil {
+			return fmt.Errorf("letting users read what %q serves: %w", capability.Name, err)
+		}
+	}
+	return nil
+}
+
+func readerRole(c *Capability) string { return ServiceAccount + "-" + c.Name + "-reader" }
 
 func byNamespace(roles []RoleRule) map[string][]rbacv1.PolicyRule {
 	out := map[string][]rbacv1.PolicyRule{}

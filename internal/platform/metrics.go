@@ -39,8 +39,9 @@ func metricsCapability() Capability {
 			{APIGroups: []string{"apiregistration.k8s.io"}, Resources: []string{"apiservices"}, Verbs: []string{"get", "create", "update"}},
 			{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
 			{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
-			{APIGroups: []string{""}, Resources: []string{"pods", "nodes"}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: []string{""}, Resources: []string{"pods", "nodes"}, Verbs: []string{"list", "watch"}},
 		},
+		Readers: []rbacv1.PolicyRule{{APIGroups: []string{"metrics.k8s.io"}, Resources: []string{"pods", "nodes"}, Verbs: []string{"get", "list", "watch"}}},
 		Roles: []RoleRule{
 			{Namespace: metav1.NamespaceSystem, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"},
 				ResourceNames: []string{"extension-apiserver-authentication"}, Verbs: []string{"get", "list", "watch"}}},
@@ -68,13 +69,14 @@ func setUpMetrics(ctx context.Context, h *House) error {
 		return err
 	}
 	server := &metrics.Server{Objects: m.GetCache(), Client: api, Log: h.Log, Listen: func() (net.Listener, error) { return h.Listen(metricsPort) }}
-	var ca []byte
+	var ca func() []byte
 	if h.Nodes != nil {
 		server.Sources = []metrics.Source{metrics.NewVirtual(h.Nodes, 0)}
 		if server.TLS, err = vnet.Identity(MetricsService+"."+h.Namespace+".svc", net.IP(vnet.Process.AsSlice())); err != nil {
 			return err
 		}
-		ca = certificate(server.TLS)
+		own := certificate(server.TLS)
+		ca = func() []byte { return own }
 	} else {
 		kubelets, err := h.kubelets(server)
 		if err != nil {
@@ -84,12 +86,17 @@ func setUpMetrics(ctx context.Context, h *House) error {
 		if err := m.AddReadyzCheck("metrics", func(*http.Request) error { return kubelets.Ready() }); err != nil {
 			return err
 		}
-		if server.TLS, ca, err = h.servingIdentity(ctx, api); err != nil {
+		identity, err := h.newServing(ctx, api)
+		if err != nil {
+			return err
+		}
+		server.TLS, ca = identity.tls(), identity.bundle
+		if err := m.Add(identity); err != nil {
 			return err
 		}
 	}
 	registration := &metrics.Registration{Reader: m.GetAPIReader(), Writer: m.GetClient(), Namespace: h.Namespace, Service: MetricsService, Port: metricsServicePort,
-		CABundle: ca, TakeOver: h.takes("resource"), After: server.Serving(), Log: h.Log}
+		CABundle: ca, TakeOver: h.takes("resource"), After: server.Serving(), Every: h.servingEvery(), Log: h.Log}
 	if err := m.Add(server); err != nil {
 		return err
 	}
@@ -117,10 +124,10 @@ func (everywhere) NeedLeaderElection() bool { return false }
 // kubelets is the source that scrapes the nodes of an existing cluster.
 func (h *House) kubelets(server *metrics.Server) (*metrics.Kubelets, error) {
 	cfg := rest.CopyConfig(h.Manager.GetConfig())
-	if h.KubeletTLS.CAFile != "" {
-		cfg.TLSClientConfig.CAFile, cfg.TLSClientConfig.CAData = h.KubeletTLS.CAFile, nil
+	if h.Kubelets.CAFile != "" {
+		cfg.TLSClientConfig.CAFile, cfg.TLSClientConfig.CAData = h.Kubelets.CAFile, nil
 	}
-	if h.KubeletTLS.Insecure {
+	if h.Kubelets.Insecure {
 		cfg.TLSClientConfig.Insecure = true
 		cfg.TLSClientConfig.CAFile, cfg.TLSClientConfig.CAData = "", nil
 	}
@@ -128,7 +135,7 @@ func (h *House) kubelets(server *metrics.Server) (*metrics.Kubelets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("preparing the client for kubelets: %w", err)
 	}
-	k := &metrics.Kubelets{Client: c, Log: h.Log, Nodes: func(ctx context.Context) ([]corev1.Node, error) {
+	k := &metrics.Kubelets{Client: c, Log: h.Log, Addresses: h.Kubelets.Addresses, Resolution: h.Kubelets.Resolution, Nodes: func(ctx context.Context) ([]corev1.Node, error) {
 		var list corev1.NodeList
 		err := server.Objects.List(ctx, &list)
 		return list.Items, err

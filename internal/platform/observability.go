@@ -8,14 +8,10 @@ import (
 	"net/netip"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
-	"github.com/fairway-dev/fairway/internal/kube/virtual"
 	vnet "github.com/fairway-dev/fairway/internal/kube/virtual/net"
-	"github.com/fairway-dev/fairway/internal/kube/virtual/program"
 )
 
 // observePort is where an embedded cluster serves /metrics, /healthz and /readyz, behind the same Service as the metrics
@@ -47,18 +43,3 @@ func (c *Cluster) observe(ctx context.Context) error {
 	})
 	return nil
 }
-
-// imageFacts is what Programs and annotations say of images, in the engine's terms.
-func imageFacts(book *program.Book, seed int64) func(*corev1.Pod, *corev1.Container) virtual.ImageFacts {
-	return func(pod *corev1.Pod, container *corev1.Container) virtual.ImageFacts {
-		p := book.Explain(program.Question{Pod: pod, Container: container, Identity: pod.Namespace + "/" + pod.Name, Seed: seed}).Pull
-		facts := virtual.ImageFacts{SizeBytes: p.SizeBytes, SharedWith: p.SharedWith, Error: p.Error}
-		if p.Takes > 0 {
-			facts.SizeBytes = int64(p.Takes.Seconds() * pullBytesPerSecond)
-		}
-		return facts
-	}
-}
-
-// pullBytesPerSecond is the bandwidth at which the engine turns the time of an uncontended pull into a size.
-const pullBytesPerSecond = 120e6

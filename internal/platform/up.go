@@ -15,6 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 
 	fairway "github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/controlplane"
@@ -33,6 +35,7 @@ type UpOptions struct {
 	Programs     []*fairway.Program   // of --programs files
 	Sockets      vnet.PodSockets      // which pods get real sockets; default none
 	Egress       bool                 // programs may reach addresses outside the cluster
+	NodeListen   bool                 // kubelet endpoints on 127.x.y.z:10250 for other programs
 	Capabilities Switches
 	Log          *slog.Logger // nil drops it
 }
@@ -54,9 +57,14 @@ type Cluster struct {
 	sockets  *vnet.Sockets
 	answers  *vnet.Universal
 	kubelets *kubelet.Server
-	died     chan error
-	stop     sync.Once
-	stopErr  error
+
+	recorder   record.EventRecorder
+	shutEvents func()
+	nodeStore  cache.Store
+
+	died    chan error
+	stop    sync.Once
+	stopErr error
 }
 
 // Stage is one part of a start.
@@ -195,20 +203,29 @@ func (c *Cluster) release() error {
 
 // nodes starts the engine that plays nodes and pods.
 func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (informers.SharedInformerFactory, error) {
-	cfg := c.Plane.ConfigAs("fairway-virtual-nodes", "system:masters")
-	cfg.UserAgent = "fairway-virtual-nodes"
+	cfg := c.Plane.ConfigAs(engineUserUp, "system:masters")
+	cfg.UserAgent = engineUserUp
 	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		return nil, err
 	}
+	c.record(client)
+	book.Report = c.tell(o.Virtual.PodEvents)
 	factory := c.Plane.Informers()
 	if factory == nil {
 		factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(dropManagedFields))
 	}
 	v := o.Virtual
 	v.Client, v.Informers, v.Behaviour = client, factory, book
+	var gate *kubelet.Gate
+	if o.NodeListen {
+		v.NodeGroups = listening(v.NodeGroups)
+		if gate, err = c.kubeletGate(client); err != nil {
+			return nil, err
+		}
+	}
 	if v.Images.Facts == nil {
-		v.Images.Facts = imageFacts(book, v.Seed)
+		v.Images.Facts = book.ImageFacts
 	}
 	if v.Watchful == nil {
 		v.Watchful = c.watchNodes(life)
@@ -216,7 +233,9 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 	if c.Engine, err = virtual.New(v); err != nil {
 		return nil, err
 	}
+	book.Lost = c.unreachable
 	core := factory.Core().V1()
+	c.nodeStore = core.Nodes().Informer().GetStore()
 	_, err = c.Dialer.Tables.Observe(core.Pods().Informer(), core.Nodes().Informer(), core.Services().Informer(), factory.Discovery().V1().EndpointSlices().Informer())
 	if err != nil {
 		return nil, err
@@ -226,9 +245,14 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 			return nil, err
 		}
 	}
-	c.kubelets, err = kubelet.Wire(kubelet.Parts{Engine: c.Engine, Pods: core.Pods().Informer(), Dialer: c.Dialer, Book: book, Seed: o.Virtual.Seed, TLS: c.answers.TLS})
+	c.kubelets, err = kubelet.Wire(kubelet.Parts{Engine: c.Engine, Pods: core.Pods().Informer(), Dialer: c.Dialer, Book: book, Seed: o.Virtual.Seed, TLS: c.answers.TLS, Gate: gate})
 	if err != nil {
 		return nil, err
+	}
+	if o.NodeListen {
+		if _, err := core.Nodes().Informer().AddEventHandler(&nodeSockets{c: c, life: life, open: map[string]context.CancelFunc{}}); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.observe(life); err != nil {
 		return nil, err
@@ -244,6 +268,9 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 	})
 	return factory, nil
 }
+
+// unreachable reports whether a pod cannot be reached although the API server says that it runs: its node has crashed.
+func (c *Cluster) unreachable(pod *corev1.Pod) bool { return c.Engine.NodeDark(pod.Spec.NodeName) }
 
 // watchNodes passes the engine's wish on.
 func (c *Cluster) watchNodes(life context.Context) func(bool) {
@@ -271,6 +298,9 @@ func (c *Cluster) capabilities(ctx context.Context, o UpOptions, on []Capability
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancels = append(c.cancels, cancel)
+	if err := c.stages(life, o.Virtual.Stages, o.Virtual.Seed, m.GetRESTMapper()); err != nil {
+		return err
+	}
 	ready, failed := context.WithCancelCause(ctx)
 	defer failed(nil)
 	c.parts.Go(func() {
@@ -321,6 +351,9 @@ func (c *Cluster) end(ctx context.Context) error {
 	case <-done:
 	case <-ctx.Done():
 		errs = append(errs, errors.New("stopping: the controllers or the virtual nodes did not end in time"))
+	}
+	if c.shutEvents != nil {
+		c.shutEvents()
 	}
 	if c.sockets != nil {
 		c.sockets.Close()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -91,6 +92,10 @@ func nodeObject(g *NodeGroup, name, zone string, index, boot int, seed int64, ve
 			RuntimeHandlers:  []v1.NodeRuntimeHandler{{Name: "", Features: &v1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: boolPtr(true), UserNamespaces: boolPtr(true)}}},
 			DeclaredFeatures: features,
 		},
+	}
+	if g.Listens {
+		_, host, _ := strings.Cut(nodeAddress(index), ".")
+		n.Status.Addresses = append(n.Status.Addresses, v1.NodeAddress{Type: v1.NodeExternalIP, Address: "127." + host})
 	}
 	ready := g.ReadyDelay <= 0
 	if !ready && g.RegisterUninitialized {

@@ -113,6 +113,15 @@ func (e *Engine) Instances() []InstanceInfo {
 	return out
 }
 
+// NodeDark reports whether a node's programs have stopped with it: nothing on it answers. A node whose kubelet alone is
+// silent is not dark.
+func (e *Engine) NodeDark(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := e.byNode[name]
+	return n != nil && n.dark
+}
+
 // PodNet returns the address and node of a running pod, and whether its programs serve now.
 func (e *Engine) PodNet(namespace, name string) (ip, node string, serving bool) {
 	e.mu.Lock()

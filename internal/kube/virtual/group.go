@@ -41,6 +41,7 @@ type NodeGroup struct {
 	PrePulled             []string      // images on every node from the start
 	StaticCPUManager      bool          // resizes of Guaranteed pods are infeasible
 	RegisterUninitialized bool          // an external cloud model: tainted until ReadyDelay has passed
+	Listens               bool          // new nodes show their address on this machine (127.x.y.z) as ExternalIP
 
 	arch string
 }

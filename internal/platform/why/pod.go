@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -16,11 +18,43 @@ func explainPod(ctx context.Context, c client.Reader, key client.ObjectKey, now 
 	if err := c.Get(ctx, key, &pod); err != nil {
 		return nil, err
 	}
-	list, err := events(ctx, c, &pod)
+	return podAnswer(ctx, c, &pod, now)
+}
+
+// podAnswer is [Pod] with what its events, its node and the other nodes say.
+func podAnswer(ctx context.Context, c client.Reader, pod *corev1.Pod, now time.Time) (*Answer, error) {
+	list, err := events(ctx, c, pod)
 	if err != nil {
 		return nil, err
 	}
-	return Pod(&pod, list, now), nil
+	a := Pod(pod, list, now)
+	switch {
+	case a.Code == corev1.PodReasonUnschedulable:
+		return a, a.placement(ctx, c, pod)
+	case pod.Spec.NodeName != "" && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed:
+		return a, a.onNode(ctx, c, pod.Spec.NodeName)
+	}
+	return a, nil
+}
+
+// onNode lets the state of the pod's node go before all else: what a silent node last said of a pod is old.
+func (a *Answer) onNode(ctx context.Context, c client.Reader, name string) error {
+	var n corev1.Node
+	err := c.Get(ctx, client.ObjectKey{Name: name}, &n)
+	if apierrors.IsNotFound(err) {
+		a.block("NodeGone", "its node %s does not exist any more", name).then("the pod garbage collector deletes it within 2 minutes", time.Time{})
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading its node: %w", err)
+	}
+	if r := nodeCondition(&n, corev1.NodeReady); r == nil || r.Status != corev1.ConditionTrue {
+		below := Node(&n, nil)
+		a.Evidence = nil
+		a.inherit(below)
+		a.Try = below.Try
+	}
+	return nil
 }
 
 // Pod says why a pod is not ready. events are those about it, newest first.
@@ -57,7 +91,7 @@ func terminating(a *Answer, pod *corev1.Pod, _ []corev1.Event, now time.Time) bo
 		a.block("Finalizers", "it is deleted and waits for its finalizers to be removed by their controllers").saw("metadata.finalizers", "%v", pod.Finalizers)
 	case now.After(deadline):
 		a.block("NodeSilent", "it is deleted, but its node has not confirmed the end; is node %s alive?", pod.Spec.NodeName).
-			saw("metadata.deletionTimestamp", "%s is past", deadline.Format(time.RFC3339))
+			saw("metadata.deletionTimestamp", "%s is past", deadline.Format(time.RFC3339)).try("fairway why node/%s", pod.Spec.NodeName)
 	default:
 		a.block("Terminating", "it is being stopped").then("its containers are killed", deadline)
 	}
@@ -102,7 +136,7 @@ func unscheduled(a *Answer, pod *corev1.Pod, events []corev1.Event, _ time.Time)
 	}
 	c := condition(pod, corev1.PodScheduled)
 	if c == nil || c.Reason == "" {
-		a.block("NotScheduled", "no scheduler has looked at it yet; is %q running?", pod.Spec.SchedulerName)
+		a.block("NotScheduled", "no scheduler has looked at it yet; is one with the name %q running?", pod.Spec.SchedulerName)
 		return true
 	}
 	a.block(c.Reason, "no node fits it").saw("condition PodScheduled", "%s", c.Message).sawEvents(events, "FailedCreate", "FailedBinding")
@@ -123,11 +157,14 @@ func waiting(a *Answer, pod *corev1.Pod, events []corev1.Event, _ time.Time) boo
 		switch w.Reason {
 		case "CrashLoopBackOff":
 			crashLoop(a, s, w)
+			a.try("kubectl logs %s -n %s -c %s --previous", pod.Name, pod.Namespace, s.Name)
 		case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable":
 			a.block(w.Reason, "the image %s of container %s cannot be pulled", s.Image, s.Name).sawEvents(events, "Failed", "FailedToRetrieveImagePullSecret")
 			a.then("the node pulls again within 5 minutes", time.Time{})
+			a.try("kubectl get pod %s -n %s -o jsonpath={.spec.imagePullSecrets}", pod.Name, pod.Namespace)
 		case "CreateContainerConfigError":
-			a.block(w.Reason, "container %s refers to something that does not exist", s.Name).then("the node tries again within 15 seconds", time.Time{})
+			a.block(w.Reason, "container %s refers to something that does not exist", s.Name).then("the node tries again within 15 seconds", time.Time{}).
+				try("kubectl get configmaps,secrets -n %s", pod.Namespace)
 		default:
 			a.block(w.Reason, "container %s cannot start", s.Name)
 		}
@@ -204,9 +241,10 @@ func unready(a *Answer, pod *corev1.Pod, events []corev1.Event, _ time.Time) boo
 			what = "its startup probe has not passed"
 		}
 		a.block(c.Reason, "container %s is not ready: %s", s.Name, what).saw("condition Ready", "%s", c.Message).sawEvents(events, "Unhealthy", "ProbeWarning")
-		if p := probeOf(pod, s.Name); p != nil {
-			a.then(fmt.Sprintf("it is probed every %d s", max(p.PeriodSeconds, 1)), time.Time{})
+		if p := probeOf(pod, s.Name, s.Started == nil || *s.Started); p != nil {
+			a.saw("probe", "%s", probeText(p)).then(fmt.Sprintf("it is probed every %d s", max(p.PeriodSeconds, 1)), time.Time{})
 		}
+		a.try("kubectl logs %s -n %s -c %s", pod.Name, pod.Namespace, s.Name)
 		return true
 	}
 	for _, g := range pod.Spec.ReadinessGates {
@@ -219,11 +257,30 @@ func unready(a *Answer, pod *corev1.Pod, events []corev1.Event, _ time.Time) boo
 	return true
 }
 
-func probeOf(pod *corev1.Pod, container string) *corev1.Probe {
+// probeOf is the probe that decides now: readiness once the container has started, startup before.
+func probeOf(pod *corev1.Pod, container string, started bool) *corev1.Probe {
 	for i := range pod.Spec.Containers {
 		if c := &pod.Spec.Containers[i]; c.Name == container {
-			return c.ReadinessProbe
+			if started {
+				return c.ReadinessProbe
+			}
+			return c.StartupProbe
 		}
 	}
 	return nil
+}
+
+// probeText says what a probe asks.
+func probeText(p *corev1.Probe) string {
+	switch {
+	case p.HTTPGet != nil:
+		return fmt.Sprintf("GET %s on port %s, at most %d s", p.HTTPGet.Path, p.HTTPGet.Port.String(), max(p.TimeoutSeconds, 1))
+	case p.TCPSocket != nil:
+		return "connect to port " + p.TCPSocket.Port.String()
+	case p.GRPC != nil:
+		return fmt.Sprintf("gRPC health on port %d", p.GRPC.Port)
+	case p.Exec != nil:
+		return "exec " + strings.Join(p.Exec.Command, " ")
+	}
+	return "none"
 }

@@ -30,6 +30,8 @@ type Answer struct {
 	Next string `json:"next,omitempty"`
 	// NextAt is when, if that is known.
 	NextAt *time.Time `json:"nextAt,omitempty"`
+	// Try are commands that show more or put it right, the most useful first.
+	Try []string `json:"try,omitempty"`
 }
 
 // Evidence is where a reason was read.
@@ -90,6 +92,11 @@ func (a *Answer) then(next string, at time.Time) *Answer {
 	if !at.IsZero() {
 		a.NextAt = &at
 	}
+	return a
+}
+
+func (a *Answer) try(format string, args ...any) *Answer {
+	a.Try = append(a.Try, fmt.Sprintf(format, args...))
 	return a
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"time"
 
@@ -26,7 +27,7 @@ func explainDeployment(ctx context.Context, c client.Reader, key client.ObjectKe
 	count := fmt.Sprintf("%d wanted, %d updated, %d ready, %d available", want, d.Status.UpdatedReplicas, d.Status.ReadyReplicas, d.Status.AvailableReplicas)
 	switch {
 	case d.Spec.Paused:
-		return a.block("Paused", "it is paused; `kubectl rollout resume` lets it go on").saw("status", "%s", count), nil
+		return a.block("Paused", "it is paused").saw("status", "%s", count).try("kubectl rollout resume deployment/%s -n %s", d.Name, d.Namespace), nil
 	case d.Status.ObservedGeneration < d.Generation:
 		return a.block("NotObserved", "the deployment controller has not seen the latest change yet"), nil
 	case d.Status.UpdatedReplicas >= want && d.Status.AvailableReplicas >= want && d.Status.Replicas == d.Status.UpdatedReplicas:
@@ -44,7 +45,11 @@ func explainDeployment(ctx context.Context, c client.Reader, key client.ObjectKe
 			return nil, err
 		}
 		if below.Blocked {
-			return a.inherit(below), nil
+			a.inherit(below)
+			if d.Status.Replicas > d.Status.UpdatedReplicas { // an older version still runs
+				a.try("kubectl rollout undo deployment/%s -n %s", d.Name, d.Namespace)
+			}
+			return a, nil
 		}
 	}
 	for _, cond := range d.Status.Conditions {
@@ -59,7 +64,7 @@ func explainDeployment(ctx context.Context, c client.Reader, key client.ObjectKe
 func (a *Answer) inherit(below *Answer) *Answer {
 	a.Blocked, a.Code, a.Reason = true, below.Code, below.Object+": "+below.Reason
 	a.Evidence = append(a.Evidence, below.Evidence...)
-	a.Next, a.NextAt = below.Next, below.NextAt
+	a.Next, a.NextAt, a.Try = below.Next, below.NextAt, below.Try
 	return a
 }
 
@@ -99,12 +104,31 @@ func explainReplicaSet(ctx context.Context, c client.Reader, key client.ObjectKe
 	return replicaSet(ctx, c, &r, now)
 }
 
+var (
+	quotaText   = regexp.MustCompile(`exceeded quota: ([^,]+),`)
+	webhookText = regexp.MustCompile(`(?:admission|failed calling) webhook "([^"]+)"`)
+)
+
+// refused says who keeps the API server from taking the pods.
+func (a *Answer) refused(namespace string, c *appsv1.ReplicaSetCondition) *Answer {
+	a.block(c.Reason, "its pods are refused by the API server").saw("condition ReplicaFailure", "%s", c.Message).
+		then("it tries again, later each time, at the latest after 17 minutes", time.Time{})
+	if m := quotaText.FindStringSubmatch(c.Message); m != nil {
+		a.Reason = "its pods are refused: the quota " + m[1] + " is used up"
+		return a.try("kubectl describe quota %s -n %s", m[1], namespace)
+	}
+	if m := webhookText.FindStringSubmatch(c.Message); m != nil {
+		a.Reason = "its pods are refused by the webhook " + m[1]
+		return a.try("kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations")
+	}
+	return a
+}
+
 func replicaSet(ctx context.Context, c client.Reader, r *appsv1.ReplicaSet, now time.Time) (*Answer, error) {
 	a := &Answer{Object: "replicaset/" + r.Name}
 	for _, cond := range r.Status.Conditions {
 		if cond.Type == appsv1.ReplicaSetReplicaFailure && cond.Status == corev1.ConditionTrue {
-			return a.block(cond.Reason, "its pods are refused by the API server (a quota, a policy or a webhook)").saw("condition ReplicaFailure", "%s", cond.Message).
-				then("it tries again, later each time, at the latest after 17 minutes", time.Time{}), nil
+			return a.refused(r.Namespace, &cond), nil
 		}
 	}
 	if r.Spec.Replicas != nil && r.Status.AvailableReplicas >= *r.Spec.Replicas {
@@ -121,11 +145,11 @@ func replicaSet(ctx context.Context, c client.Reader, r *appsv1.ReplicaSet, now 
 		if !metav1.IsControlledBy(p, r) || p.DeletionTimestamp != nil {
 			continue
 		}
-		list, err := events(ctx, c, p)
+		below, err := podAnswer(ctx, c, p, now)
 		if err != nil {
 			return nil, err
 		}
-		if below := Pod(p, list, now); below.Blocked {
+		if below.Blocked {
 			return a.inherit(below), nil
 		}
 	}

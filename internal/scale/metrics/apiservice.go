@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,28 +33,51 @@ type Registration struct {
 	Namespace string // of the Service
 	Service   string
 	Port      int32
-	CABundle  []byte // PEM, that the serving certificate is checked against
+	CABundle  func() []byte // PEM, that the serving certificate is checked against; it may change
+	Every     time.Duration // how often the registration is repeated: the certificate, or others, may change it
 	// TakeOver lets us replace an APIService that belongs to somebody else; its spec is kept in ReplacedAnnotation.
 	TakeOver bool
 	// After is awaited first: an API server that is told of a server that does not answer yet looks again only later.
 	After <-chan struct{}
 	Log   *slog.Logger
+
+	said map[string]bool
 }
 
 // NeedLeaderElection implements manager.LeaderElectionRunnable: only the leader writes.
 func (r *Registration) NeedLeaderElection() bool { return true }
 
-// Start registers every version once. What belongs to another owner is left alone, and said.
+// Start registers every version and keeps it so until ctx ends. What belongs to another owner is left alone, and said.
 func (r *Registration) Start(ctx context.Context) error {
 	select {
 	case <-r.After:
 	case <-ctx.Done():
 		return nil
 	}
+	t := time.NewTicker(r.Every)
+	defer t.Stop()
+	for first := true; ; first = false {
+		switch err := r.registerAll(ctx); {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && first:
+			return err
+		case err != nil:
+			r.Log.Warn("the resource metrics API stays registered as it is", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+func (r *Registration) registerAll(ctx context.Context) error {
 	// An APIService without its Service would make discovery incomplete and hold up the deletion of namespaces.
 	err := r.Reader.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: r.Service}, &corev1.Service{})
 	if apierrors.IsNotFound(err) {
-		r.Log.Warn("the resource metrics API is not registered: its Service does not exist; the Helm chart brings it", "service", r.Namespace+"/"+r.Service)
+		r.say("the resource metrics API is not registered: its Service does not exist; the Helm chart brings it", "service", r.Namespace+"/"+r.Service)
 		return nil
 	}
 	if err != nil {
@@ -67,6 +91,17 @@ func (r *Registration) Start(ctx context.Context) error {
 	return nil
 }
 
+// say warns once of what stays as it is.
+func (r *Registration) say(message string, args ...any) {
+	if key := fmt.Sprint(message, args); !r.said[key] {
+		if r.said == nil {
+			r.said = map[string]bool{}
+		}
+		r.said[key] = true // at most a few an API
+		r.Log.Warn(message, args...)
+	}
+}
+
 func (r *Registration) register(ctx context.Context, version string) error {
 	name := version + ".metrics.k8s.io"
 	var have apiregistrationv1.APIService
@@ -78,7 +113,7 @@ func (r *Registration) register(ctx context.Context, version string) error {
 		err = r.Writer.Create(ctx, &have)
 	case err != nil:
 	case !r.ours(&have) && !r.TakeOver:
-		r.Log.Warn("the resource metrics API belongs to another server and is left to it; --take-over-metrics=resource takes it",
+		r.say("the resource metrics API belongs to another server and is left to it; --take-over-metrics=resource takes it",
 			"apiservice", name, "owner", owner(&have))
 		return nil
 	default:
@@ -107,7 +142,7 @@ func (r *Registration) fill(a *apiregistrationv1.APIService, version string) {
 	}
 	a.Labels[ManagedLabel] = fairway.CLI
 	a.Spec = apiregistrationv1.APIServiceSpec{
-		Group: "metrics.k8s.io", Version: version, GroupPriorityMinimum: groupPriority, VersionPriority: versionPriority, CABundle: r.CABundle,
+		Group: "metrics.k8s.io", Version: version, GroupPriorityMinimum: groupPriority, VersionPriority: versionPriority, CABundle: r.CABundle(),
 		Service: &apiregistrationv1.ServiceReference{Namespace: r.Namespace, Name: r.Service, Port: &port},
 	}
 }

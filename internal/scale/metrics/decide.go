@@ -9,6 +9,8 @@ import (
 const (
 	// DefaultResolution is the time between two readings of a node.
 	DefaultResolution = 15 * time.Second
+	// LeastResolution is what kubelets themselves take between two readings.
+	LeastResolution = 10 * time.Second
 	// freshAge is how old a container must be for its only reading to count: its start then stands for the earlier one.
 	freshAge = 10 * time.Second
 	// silentResolutions is for how many resolutions a node that does not answer keeps its last readings.

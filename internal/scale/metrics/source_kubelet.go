@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,8 @@ type Kubelets struct {
 	Nodes func(context.Context) ([]corev1.Node, error)
 	// Client reaches kubelets: TLS and credentials.
 	Client *http.Client
+	// Addresses are the types of node addresses to try, in order; empty = AddressTypes.
+	Addresses []string
 	// Resolution is the time between rounds; 0 is DefaultResolution.
 	Resolution time.Duration
 	Log        *slog.Logger
@@ -174,7 +177,11 @@ func (k *Kubelets) scrape(ctx context.Context, n *corev1.Node) (_ *Reading, err 
 	}()
 	ctx, cancel := context.WithTimeout(ctx, scrapeTimeout)
 	defer cancel()
-	host, err := nodeAddress(n)
+	types := k.Addresses
+	if len(types) == 0 {
+		types = AddressTypes()
+	}
+	host, err := nodeAddress(n, types)
 	if err != nil {
 		return nil, err
 	}
@@ -198,16 +205,20 @@ func (k *Kubelets) scrape(ctx context.Context, n *corev1.Node) (_ *Reading, err 
 	return parse(io.LimitReader(resp.Body, scrapeBytesMax), time.Now())
 }
 
-// addressOrder is the order in which a node's addresses are tried.
-var addressOrder = []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeInternalDNS, corev1.NodeHostName, corev1.NodeExternalIP, corev1.NodeExternalDNS}
+// AddressTypes are the types of node addresses in the order in which they are tried by default: what needs no name
+// server first, as metrics-server's own manifests have it.
+func AddressTypes() []string {
+	return []string{string(corev1.NodeInternalIP), string(corev1.NodeInternalDNS), string(corev1.NodeHostName), string(corev1.NodeExternalIP), string(corev1.NodeExternalDNS)}
+}
 
-func nodeAddress(n *corev1.Node) (string, error) {
-	for _, t := range addressOrder {
+// nodeAddress is the first address of the first type that the node has.
+func nodeAddress(n *corev1.Node, types []string) (string, error) {
+	for _, t := range types {
 		for _, a := range n.Status.Addresses {
-			if a.Type == t && a.Address != "" {
+			if string(a.Type) == t && a.Address != "" {
 				return a.Address, nil
 			}
 		}
 	}
-	return "", errors.New("the node has no address")
+	return "", fmt.Errorf("the node has no address of type %s", strings.Join(types, ", "))
 }

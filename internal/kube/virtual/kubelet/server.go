@@ -35,6 +35,9 @@ type Options struct {
 	Dial func(ctx context.Context, pod *corev1.Pod, port uint16) (net.Conn, error)
 	// TLS is the server's certificate; nil = plain HTTP.
 	TLS *tls.Config
+	// Gate asks who calls and what he may, of connections by a real socket (ServeOutside); nil = nobody may. Those made
+	// in this process are trusted.
+	Gate *Gate
 }
 
 // Server is the kubelet endpoint of all virtual nodes. All methods may be called concurrently.
@@ -46,6 +49,8 @@ type Server struct {
 	start  sync.Once
 	ended  sync.Once
 	served chan struct{}
+
+	accepting sync.WaitGroup // real sockets
 
 	mu       sync.Mutex
 	watchers map[string]map[chan struct{}]bool // by pod UID: who follows its logs
@@ -59,9 +64,9 @@ func New(o Options) (*Server, error) {
 	s := &Server{opts: o, conns: make(chan net.Conn), done: make(chan struct{}), served: make(chan struct{}),
 		watchers: map[string]map[chan struct{}]bool{}}
 	s.http = &http.Server{
-		Handler: s.routes(),
+		Handler: s.guard(s.routes()),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, localKey{}, c.LocalAddr())
+			return context.WithValue(context.WithValue(ctx, localKey{}, c.LocalAddr()), outsideKey{}, isOutside(c))
 		},
 		ErrorLog: slog.NewLogLogger(slog.Default().With("component", "kubelet").Handler(), slog.LevelDebug),
 	}
@@ -79,7 +84,11 @@ func (s *Server) Serve(c net.Conn) {
 		}()
 	})
 	if s.opts.TLS != nil {
-		c = tls.Server(c, s.opts.TLS)
+		config := s.opts.TLS
+		if _, yes := c.(outside); yes {
+			config = withClientCertificates(config)
+		}
+		c = tls.Server(c, config)
 	}
 	select {
 	case s.conns <- c:
@@ -88,12 +97,13 @@ func (s *Server) Serve(c net.Conn) {
 	}
 }
 
-// Close ends all connections and waits for the server to end.
+// Close ends all connections and waits for the server to end. The contexts of Listen must have ended.
 func (s *Server) Close() error {
 	s.ended.Do(func() { close(s.done) })
 	err := s.http.Close()
 	s.start.Do(func() { close(s.served) })
 	<-s.served
+	s.accepting.Wait()
 	return err
 }
 

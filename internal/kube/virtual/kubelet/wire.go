@@ -20,7 +20,7 @@ import (
 // byNode is the index of pods by the node they are bound to.
 const byNode = "fairway.dev/pods-by-node"
 
-// Parts are what [Wire] puts together. All but TLS are required.
+// Parts are what [Wire] puts together. All but TLS and Gate are required.
 type Parts struct {
 	Engine interface {
 		NodeStats(node string, at time.Time) (virtual.NodeStats, error)
@@ -30,6 +30,7 @@ type Parts struct {
 	Book   *program.Book
 	Seed   int64
 	TLS    *tls.Config // nil = a certificate of its own
+	Gate   *Gate       // for connections by real sockets; see Options.Gate
 }
 
 // Wire makes the kubelet endpoints of an engine's nodes and lets the dialer lead to them. A node that does not answer
@@ -65,7 +66,7 @@ func Wire(p Parts) (*Server, error) {
 		Dial: func(ctx context.Context, pod *corev1.Pod, port uint16) (net.Conn, error) {
 			return p.Dialer.Dial(ctx, vnet.From{Pod: pod, Node: pod.Spec.NodeName}, "tcp", net.JoinHostPort("localhost", strconv.Itoa(int(port))))
 		},
-		TLS: p.TLS,
+		TLS: p.TLS, Gate: p.Gate,
 	})
 	if err != nil {
 		return nil, err
