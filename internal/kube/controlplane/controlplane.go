@@ -16,7 +16,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -249,39 +248,17 @@ func (p *ControlPlane) Address() string { return p.address }
 // Requests counts the requests of clients in this process so far.
 func (p *ControlPlane) Requests() int64 { return p.wire.count.Load() }
 
-// awaitBootstrapped waits until the API server answers and its own roles exist, so that no part starts by being refused.
-func (p *ControlPlane) awaitBootstrapped(ctx context.Context) error {
-	c, err := kubernetes.NewForConfig(p.Config())
-	if err != nil {
-		return err
-	}
-	hooks := []string{"/readyz/poststarthook/rbac/bootstrap-roles", "/readyz/poststarthook/scheduling/bootstrap-system-priority-classes"}
-	if p.opts.Profile == Rehearsal {
-		hooks = []string{"/readyz"} // the namespace controller exits when discovery is not complete; upstream's manager waits by itself
-	}
-	for _, h := range hooks {
-		err := p.poll(ctx, "the API server's start", func() (bool, error) {
-			b, err := c.RESTClient().Get().AbsPath(h).DoRaw(ctx)
-			return err == nil && strings.HasPrefix(string(b), "ok"), nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // awaitReady waits for everything a first `kubectl apply` needs.
 func (p *ControlPlane) awaitReady(ctx context.Context) error {
 	c, err := kubernetes.NewForConfig(p.Config())
 	if err != nil {
 		return err
 	}
-	err = p.poll(ctx, "the API server to be ready", func() (bool, error) {
-		b, err := c.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
-		return err == nil && string(b) == "ok", nil
-	})
-	if err != nil {
+	ready := "/readyz"
+	if p.opts.Profile == Full { // what these two create is there
+		ready += "?exclude=" + rolesHook + "&exclude=" + priorityClassesHook
+	}
+	if err := p.awaitPath(ctx, ready); err != nil {
 		return err
 	}
 	return p.poll(ctx, "the default ServiceAccount", func() (bool, error) {
