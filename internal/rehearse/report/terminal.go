@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -42,6 +43,8 @@ func (r room) smaller() (room, bool) {
 		r.detail--
 	case r.events > 1:
 		r.events--
+	case r.held > 0:
+		r.held--
 	default:
 		return r, false
 	}
@@ -180,6 +183,14 @@ func (s *screen) expectations(r *Report) {
 // details writes why an expectation failed; what was told of another one is not repeated.
 func (s *screen) details(lines []string, told map[string]bool) {
 	for _, text := range lines {
+		whole := text
+		for _, before := range slices.Sorted(maps.Keys(told)) {
+			// Where the chain joins one that was told, it ends.
+			if tail := strings.TrimPrefix(before, "why: "); tail != before && strings.HasSuffix(whole, " ← "+tail) {
+				first, _, _ := strings.Cut(tail, " ← ")
+				text = strings.TrimSuffix(whole, tail) + first + " (as above)"
+			}
+		}
 		switch {
 		case told[text] && strings.HasPrefix(text, "why: "):
 			s.wrapped("", "    ", "why: as above", 1)
@@ -187,7 +198,7 @@ func (s *screen) details(lines []string, told map[string]bool) {
 		default:
 			s.wrapped("", "    ", text, s.room.detail)
 		}
-		told[text] = true
+		told[whole] = true
 	}
 }
 
@@ -371,7 +382,7 @@ func important(r *Report, n int) []Entry {
 	}
 	rank := func(e Entry) int {
 		switch {
-		case explains[e.ID] && e.Kind == record.KindStep:
+		case explains[e.ID] && (e.Kind == record.KindStep || e.Kind == record.KindRefused):
 			return 0
 		case explains[e.ID] && e.Kind != record.KindExpectation: // what is expected stands above already
 			return 1
