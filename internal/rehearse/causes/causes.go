@@ -83,7 +83,8 @@ func (x *Index) first(rules []rule, e record.Entry) []int {
 // linear; what lies further back than 2,000 entries of one kind is outside every rule's window in practice.
 const scanLimit = 2000
 
-// find returns the latest earlier entry that satisfies a rule; of those in a callee relation, the deepest.
+// find returns the latest earlier entry that satisfies a rule; of those in a callee relation, the deepest, and for an
+// expectation of equally deep ones the one that lasted longest.
 func (x *Index) find(r rule, e record.Entry) (record.Entry, bool) {
 	list := x.byKind[r.cause]
 	best, bestDepth, ok := record.Entry{}, 0, false
@@ -116,14 +117,27 @@ func (x *Index) find(r rule, e record.Entry) (record.Entry, bool) {
 		if r.only != nil && !r.only(c) {
 			continue
 		}
-		if !ok || depth > bestDepth {
+		switch {
+		case !ok || depth > bestDepth:
 			best, bestDepth, ok = c, depth, true
+		case depth == bestDepth && e.Kind == record.KindExpectation && x.lasts(c) > x.lasts(best):
+			best = c // of several that began, the one that went on
 		}
 		if depth == 0 {
 			return best, true
 		}
 	}
 	return best, ok
+}
+
+// lasts is how long a condition held, as far as the index knows its end.
+func (x *Index) lasts(begin record.Entry) time.Duration {
+	for _, c := range x.byKind[begin.Kind] {
+		if c.Object == begin.Object && c.Data["state"] == "ends" && c.Time.After(begin.Time) {
+			return c.Time.Sub(begin.Time)
+		}
+	}
+	return longestCondition
 }
 
 // Annotate folds and links a run's timeline and returns the new one, with IDs counted from 1 in order of time. It gives
