@@ -206,8 +206,8 @@ func Expected(e record.Entry) bool {
 const foldWithin = time.Minute
 
 // Fold joins entries of equal kind, owner, severity and state whose times lie within 60 s of the first, counting them,
-// sorts by time and renumbers from 1; causes follow. Entries without an owner fold by object. Roots never fold. Refusals
-// of one owner by one quota are one entry for as long as they go on.
+// sorts by time and renumbers from 1; causes follow. Entries without an owner fold by object. Roots never fold. What is
+// tried again and again (retries) is one entry for as long as it goes on.
 func Fold(timeline []record.Entry) []record.Entry {
 	sorted := slices.Clone(timeline)
 	slices.SortStableFunc(sorted, func(a, b record.Entry) int { return a.Time.Compare(b.Time) })
@@ -236,14 +236,15 @@ func Fold(timeline []record.Entry) []record.Entry {
 
 // goesOn tells whether b, of the same key as a, still belongs to a.
 func goesOn(a, b record.Entry) bool {
-	if a.Kind != record.KindRefused {
+	pause, retried := retries[a.Kind]
+	if !retried {
 		return b.Time.Sub(a.Time) <= foldWithin
 	}
 	last := a.Time
 	if a.Until.After(last) {
 		last = a.Until
 	}
-	return b.Time.Sub(last) <= refusing
+	return b.Time.Sub(last) <= pause
 }
 
 func foldKey(e record.Entry) string {
@@ -267,7 +268,7 @@ func join(a, b record.Entry) record.Entry {
 	if b.Until.After(a.Until) {
 		a.Until = b.Until
 	}
-	if a.Kind == record.KindRefused && b.Time.After(a.Until) {
+	if _, retried := retries[a.Kind]; retried && b.Time.After(a.Until) {
 		a.Until = b.Time
 	}
 	for _, id := range b.Causes {

@@ -434,7 +434,11 @@ func (s *screen) foot(r *Report) {
 	s.line("", "")
 	text := r.Fidelity.Sentence
 	if n := len(r.Assumptions); n > 0 {
-		text = fmt.Sprintf("%s, the biggest: %s = %s. ", plural(n, "assumption"), r.Assumptions[0].What, r.Assumptions[0].Value) + text
+		such := "such as"
+		if r.Assumptions[0].CPUShare > 0 {
+			such = "the biggest:"
+		}
+		text = fmt.Sprintf("%s, %s %s = %s. ", plural(n, "assumption"), such, r.Assumptions[0].What, r.Assumptions[0].Value) + text
 	}
 	s.wrapped(s.ink.faint, "", text, 3)
 	s.wrapped("", "Next: ", r.next(), 2)
