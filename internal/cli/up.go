@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"runtime/debug"
@@ -132,6 +133,7 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 	log, file := openLog(dir, f.verbose, s.Err)
 	defer file.Close()
 	o.Log, o.ControlPlane.Log = log, log
+	slog.SetDefault(log) // the terminal is for the user
 	start, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not ready after %v", startWithin))
 	defer cancel()
 	began := time.Now()

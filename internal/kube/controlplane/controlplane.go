@@ -212,7 +212,9 @@ func (p *ControlPlane) stop(ctx context.Context) error {
 		await("the API server", &p.parts)
 	}
 	if p.store != nil {
-		p.store.Stop()
+		var closing sync.WaitGroup
+		closing.Go(p.store.Stop)
+		await("the store", &closing) // one that died of a full disk never ends
 	}
 	for i := len(p.cleanup) - 1; i >= 0; i-- {
 		errs = append(errs, p.cleanup[i]())
