@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"runtime/debug"
@@ -112,11 +113,39 @@ func (f *upFlags) add(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.provisioners, "virtual-provisioners", []string{"*"}, "globs over the provisioners of StorageClasses whose volumes are virtual")
 	fs.StringArrayVar(&f.stages, "stages", nil, "a file of KWOK Stage objects; repeatable")
 	fs.StringVar(&f.stageMode, "stage-mode", string(stage.Auto), "auto, replace or overlay: whether stages own their objects or only pre-empt the engine")
+	for name := range notBuilt {
+		fs.String(name, "", "")
+		_ = fs.MarkHidden(name) // it exists: the line above made it
+		fs.Lookup(name).NoOptDefVal = "true"
+	}
 	fs.Int64Var(&f.seed, "seed", 0, "seed of every random draw of the virtual nodes")
 	fs.StringSliceVar(&f.capabilities, "capabilities", nil, "switch capabilities on or off: -metrics,…")
 }
 
+// notBuilt are flags that virtual nodes will have, with what to do until then. They are refused by name, never ignored.
+var notBuilt = map[string]string{
+	"allow-exec":      "containers that are real processes; start yours by hand and lead to it with --program GLOB=local:PORT",
+	"allow-host-exec": "commands of KWOK's Exec on this machine",
+	"keep-volumes":    "files of volumes that outlive a restart; the volumes' objects are kept",
+	"manage-nodes":    "taking up nodes by a selector; annotate them with kwok.x-k8s.io/node instead",
+	"network-policy":  "enforcing NetworkPolicies; they are stored, and every connection is allowed",
+}
+
+// refuseNotBuilt reports a flag that is not built yet.
+func refuseNotBuilt(fs *pflag.FlagSet) error {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(notBuilt)) {
+		if fs.Changed(name) {
+			errs = append(errs, usage(fmt.Errorf("--%s is not built yet (%s)", name, notBuilt[name])))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
+	if err := refuseNotBuilt(fs); err != nil {
+		return err
+	}
 	dir, err := f.data.path()
 	if err != nil {
 		return err
