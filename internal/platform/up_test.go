@@ -45,7 +45,7 @@ func eventually(t *testing.T, missing func() string) {
 // One process can hold one controller manager, so all of this is one cluster's life.
 func TestUpIsAWholeCluster(t *testing.T) {
 	c, err := Up(t.Context(), UpOptions{Virtual: virtual.Options{PodStart: 100 * time.Millisecond, PodStop: 50 * time.Millisecond,
-		NodeGroups: []virtual.NodeGroup{{Name: "node", Size: 2}}}})
+		NodeGroups: []virtual.NodeGroup{{Name: "node", Size: 2}}, Stages: stagesOf(t, ripening)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +130,8 @@ func TestUpIsAWholeCluster(t *testing.T) {
 		}
 		conn.Close()
 	})
+	t.Run("stages of other kinds are played", func(t *testing.T) { stagesOfOtherKinds(t, c) })
+	t.Run("a crashed node is not reached", func(t *testing.T) { crashedNodeIsUnreachable(t, c) })
 	address, file := c.Plane.Address(), c.Kubeconfig()
 	stopped = true
 	if err := c.Stop(context.Background()); err != nil {
