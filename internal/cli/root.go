@@ -33,6 +33,7 @@ func commands() []func(Streams) *cobra.Command {
 		rehearseCommand,
 		kubeconfigCommand,
 		controllerCommand,
+		metricsCommand,
 		whyCommand,
 		statusCommand,
 		versionCommand,
@@ -42,8 +43,16 @@ func commands() []func(Streams) *cobra.Command {
 // Run executes a command line and returns the exit code.
 func Run(ctx context.Context, args []string, s Streams) int {
 	root := &cobra.Command{
-		Use:           "fairway",
-		Short:         "Ship, scale, guard and heal what runs on Kubernetes; rehearse changes first",
+		Use:   "fairway",
+		Short: "Ship, scale, guard and heal what runs on Kubernetes; rehearse changes first",
+		Long: `Ship, scale, guard and heal what runs on Kubernetes; rehearse changes first.
+
+Exit codes: 0 done, or an orderly stop; 1 it could not be done, or a part died; 2 a wrong flag, argument or file.
+"fairway rehearse --help" says what they mean there.`,
+		Example: `  fairway up                                    # a cluster on this machine; Ctrl-C stops it
+  fairway why pod/web -n shop                   # what blocks it, and what to do
+  fairway rehearse scenario.yaml --html r.html  # try a change first
+  source <(fairway completion bash)`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          knownCommand,

@@ -191,6 +191,10 @@ func TestControllerRunsOnAClusterWithJustTheRightsOfTheChart(t *testing.T) {
 	})
 	third.stop()
 	second.stop()
+	out, err := exec.Command(fairway(t), "metrics", "release", "--kubeconfig", c.kubeconfig).CombinedOutput()
+	if left, _ := c.try("get", "apiservices", "-o", "name"); err != nil || strings.Contains(left, "metrics.k8s.io") {
+		t.Errorf("metrics release: %v, %s; left: %s", err, out, left)
+	}
 	rights(t, audit)
 }
 

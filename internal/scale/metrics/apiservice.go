@@ -176,3 +176,45 @@ func same(a, b *apiregistrationv1.APIService) bool {
 	y, errY := json.Marshal(b)
 	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
+
+// Release gives every metrics API that was taken over back to its owner before, and removes those that had none. It
+// returns what it did, a line each.
+func Release(ctx context.Context, c client.Client) ([]string, error) {
+	var done []string
+	for _, v := range versions {
+		name := v + ".metrics.k8s.io"
+		var have apiregistrationv1.APIService
+		err := c.Get(ctx, client.ObjectKey{Name: name}, &have)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return done, fmt.Errorf("reading the APIService %s: %w", name, err)
+		}
+		said, err := release(ctx, c, &have)
+		if err != nil {
+			return done, fmt.Errorf("releasing the APIService %s: %w", name, err)
+		}
+		done = append(done, said)
+	}
+	return done, nil
+}
+
+func release(ctx context.Context, c client.Client, a *apiregistrationv1.APIService) (string, error) {
+	if a.Labels[ManagedLabel] != fairway.CLI {
+		return a.Name + " is not Fairway's; it stays with " + owner(a), nil
+	}
+	before, taken := a.Annotations[ReplacedAnnotation]
+	if !taken {
+		version := a.ResourceVersion
+		return a.Name + " is removed; nobody had it before", c.Delete(ctx, a, client.Preconditions{ResourceVersion: &version})
+	}
+	var spec apiregistrationv1.APIServiceSpec
+	if err := json.Unmarshal([]byte(before), &spec); err != nil {
+		return "", fmt.Errorf("the annotation %s is damaged: %w", ReplacedAnnotation, err)
+	}
+	a.Spec = spec
+	delete(a.Annotations, ReplacedAnnotation)
+	delete(a.Labels, ManagedLabel)
+	return a.Name + " is given back to " + owner(a), c.Update(ctx, a)
+}
