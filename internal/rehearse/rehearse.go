@@ -12,9 +12,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/fairway-dev/fairway/internal/rehearse/play"
@@ -35,6 +37,9 @@ type Options struct {
 	MemoryLimitBytes int64
 	// Timeout of real time for each run; 0 means none.
 	Timeout time.Duration
+	// Stall is the real time without any word from a run after which it counts as stuck when it does nothing, and three times
+	// as long when it is busy. 0 means a minute.
+	Stall time.Duration
 	// SchedLog is a file for the scheduler's decisions, for a program built to record them and one seed; empty for none.
 	SchedLog string
 	// Progress hears how the runs go on, from several goroutines.
@@ -77,7 +82,7 @@ func Run(ctx context.Context, o Options) ([]record.Run, error) {
 
 func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error {
 	doc := o.Document
-	doc.Seed = seed
+	doc.Seed, doc.Shape = seed, play.Shape()
 	input, err := json.Marshal(doc)
 	if err != nil {
 		return err
@@ -86,6 +91,8 @@ func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error 
 	if err != nil {
 		return err
 	}
+	ctx, stuck := context.WithCancelCause(ctx)
+	defer stuck(nil)
 	if o.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("the run took longer than %s", o.Timeout))
@@ -135,10 +142,16 @@ func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error 
 	// The first request to end closes the control pipe and leaves the run time to write its end; then it is killed.
 	stop := context.AfterFunc(ctx, func() {
 		control.Close()
+		if errors.As(context.Cause(ctx), new(*stall)) {
+			_ = cmd.Process.Signal(syscall.SIGQUIT) // the runtime writes where every goroutine stands
+		}
 		time.AfterFunc(endGrace, func() { _ = cmd.Process.Kill() })
 	})
 	defer stop()
+	w := watch(cmd.Process.Pid, o.Stall, stuck)
+	defer w.stop()
 	readErr := fold(stream, run, func(e record.Event) {
+		w.heard(e)
 		if o.Progress != nil {
 			o.Progress(seed, e)
 		}
@@ -146,11 +159,20 @@ func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error 
 	waitErr := cmd.Wait()
 	switch {
 	case run.End != nil && run.End.Incomplete != "":
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+			return fmt.Errorf("%w: %s", cause, run.End.Incomplete)
+		}
 		return errors.New(run.End.Incomplete)
+	case errors.As(context.Cause(ctx), new(*stall)):
+		return fmt.Errorf("%w\n%s", context.Cause(ctx), stderr.String())
+	case errors.Is(context.Cause(ctx), context.Canceled):
+		return fmt.Errorf("%w%s", errStopped, w.where())
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case run.End == nil && waitErr == nil:
+		return fmt.Errorf("%s ended%s and said nothing: it is another program, or an old one; `fairway rehearse build -o FILE` makes it", o.Program, w.where())
 	case run.End == nil:
-		return fmt.Errorf("the run broke off (%v): %s", waitErr, stderr.String())
+		return fmt.Errorf("the run broke off (%v)%s: %s", waitErr, w.where(), stderr.String())
 	}
 	return errors.Join(readErr, waitErr)
 }
@@ -163,6 +185,9 @@ func inputFile(dir string, input []byte) (*os.File, error) {
 	}
 	return os.Open(name)
 }
+
+// errStopped is a run that was told to end and did not do so in time.
+var errStopped = errors.New("stopped")
 
 // endGrace is how long a run that was told to end may take to write what it knows.
 const endGrace = 10 * time.Second
@@ -195,13 +220,19 @@ func environment(start time.Time, seed, memory int64) []string {
 	}
 }
 
-// tail keeps the end of what a run says on standard error, without the frames that the runtime writes in virtual time.
-type tail struct{ b []byte }
+// tail keeps the beginning and the end of what a run says on standard error, without the frames that the runtime writes in
+// virtual time: a panic says what it is first, a dump of all goroutines is long.
+type tail struct{ head, b []byte }
 
-const tailMax = 16 << 10
+const (
+	headMax = 48 << 10 // framed, a line of a dump takes three times its length
+	tailMax = 8 << 10
+)
 
 func (t *tail) Write(p []byte) (int, error) {
-	t.b = append(t.b, p...)
+	n := min(len(p), headMax-len(t.head))
+	t.head = append(t.head, p[:n]...)
+	t.b = append(t.b, p[n:]...)
 	if len(t.b) > 2*tailMax {
 		t.b = append(t.b[:0], t.b[len(t.b)-tailMax:]...)
 	}
@@ -210,7 +241,7 @@ func (t *tail) Write(p []byte) (int, error) {
 
 // String strips the playback headers: two zero bytes, "PB", eight bytes of time, four of length.
 func (t *tail) String() string {
-	b := t.b
+	b := append(slices.Clone(t.head), t.b...)
 	var out strings.Builder
 	for len(b) > 0 {
 		i := bytes.Index(b, []byte("\x00\x00PB"))

@@ -1,6 +1,7 @@
 package simulate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,21 +22,51 @@ import (
 // programVariable names another fairway-rehearse than the one beside.
 const programVariable = "FAIRWAY_REHEARSE"
 
-// program is the fairway-rehearse that is played.
+// program is the fairway-rehearse that is played. That of `make build` is made anew when it is missing or older than the
+// source.
 func program(t testing.TB) string {
 	t.Helper()
-	path := os.Getenv(programVariable)
-	if path == "" {
-		path = filepath.Join("..", "..", "bin", rehearse.ProgramName)
+	if path := os.Getenv(programVariable); path != "" {
+		return path
 	}
-	path, err := filepath.Abs(path)
+	path, err := built()
 	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		t.Fatalf("%s does not exist, and these tests play it: run `make build` first, or name another with %s", path, programVariable)
+		t.Fatalf("%v\nthese tests play it: run `make build`, or name another with %s", err, programVariable)
 	}
 	return path
+}
+
+var built = sync.OnceValues(func() (string, error) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(root, "bin", rehearse.ProgramName)
+	is, err := os.Stat(path)
+	if err == nil {
+		newest, err := newestSource(root)
+		if err != nil || !newest.After(is.ModTime()) {
+			return path, err
+		}
+	}
+	return path, rehearse.Build(context.Background(), root, path, false, os.Stderr)
+})
+
+// newestSource is when a file was changed last that the program is built from.
+func newestSource(root string) (newest time.Time, err error) {
+	for _, dir := range []string{"api", "cmd", "config", "internal"} {
+		err = errors.Join(err, filepath.WalkDir(filepath.Join(root, dir), func(path string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			i, err := e.Info()
+			if err == nil && i.ModTime().After(newest) {
+				newest = i.ModTime()
+			}
+			return err
+		}))
+	}
+	return newest, err
 }
 
 // playing limits how many runs go at once: each has a core for itself.

@@ -169,6 +169,7 @@ func (e *Engine) forget(r *podRecord) {
 	delete(e.records, r.key)
 	delete(e.stuck, r.key)
 	if r.node == nil {
+		e.detach(r, time.Now()) // its node is gone, and with the pod the last use of its volumes
 		return
 	}
 	if r.state != nil && r.state.Ended.IsZero() {

@@ -29,7 +29,7 @@ func (k *checker) podChanged(before, after *corev1.Pod) {
 	if !slices.Equal(before.Status.PodIPs, after.Status.PodIPs) {
 		k.addresses(after)
 	}
-	if b, a := phaseRank(before), phaseRank(after); a < b || ended(before) && before.Status.Phase != after.Status.Phase {
+	if b, a := phaseRank(before), phaseRank(after); a < b && !initialisesAgain(after) || ended(before) && before.Status.Phase != after.Status.Phase {
 		k.fail("phases move forward", object, "from %s to %s", before.Status.Phase, after.Status.Phase)
 	}
 	restarts := map[string]int32{}
@@ -53,6 +53,17 @@ func (k *checker) podChanged(before, after *corev1.Pod) {
 			k.budgetKept(after, b)
 		}
 	}
+}
+
+// initialisesAgain tells that a pod's init containers run once more, as after a reboot of its node: kubelets then call it
+// pending again.
+func initialisesAgain(p *corev1.Pod) bool {
+	for i := range p.Status.Conditions {
+		if c := &p.Status.Conditions[i]; c.Type == corev1.PodInitialized {
+			return len(p.Spec.InitContainers) > 0 && c.Status != corev1.ConditionTrue
+		}
+	}
+	return false
 }
 
 // phaseRank orders the phases of a life.

@@ -16,7 +16,9 @@ import (
 type Document struct {
 	Scenario v1alpha1.Scenario `json:"scenario"`
 	Seed     int64             `json:"seed"`
-	Objects  []Object          `json:"objects"`
+	// Shape of the program that made the document; another's is refused.
+	Shape   string   `json:"shape"`
+	Objects []Object `json:"objects"`
 	// Scheduler is the content of controllers.kubernetes.schedulerConfig.
 	Scheduler []byte `json:"scheduler,omitempty"`
 	// Programs are those of virtual.programs and of the manifests.

@@ -27,6 +27,9 @@ const (
 	PlantLeftWaiting   = "left-waiting"   // the scheduler leaves a pod waiting for which there is room
 	PlantHalfDone      = "half-done"      // an object that is being deleted never goes
 	PlantLostNode      = "lost-node"      // a node stays out of use though nothing is wrong with it
+	PlantPanic         = "panic"          // a goroutine panics
+	PlantWait          = "wait"           // the run waits for what never comes, while the cluster goes on
+	PlantSpin          = "spin"           // a goroutine never lets go
 	PlantStuckRollout  = "stuck-rollout"  // the Deployment controller stops in the middle of a rollout
 )
 
@@ -66,6 +69,16 @@ var breaks = map[string]func(ctx context.Context, k *checker, a, b *corev1.Pod) 
 	PlantDoubleAddress: func(ctx context.Context, k *checker, a, b *corev1.Pod) error {
 		ip := a.Status.PodIP
 		return k.patchStatus(ctx, b, map[string]any{"podIP": ip, "podIPs": []any{map[string]any{"$patch": "replace"}, map[string]any{"ip": ip}}})
+	},
+	PlantPanic: func(context.Context, *checker, *corev1.Pod, *corev1.Pod) error {
+		go func() { panic("a planted panic") }()
+		return nil
+	},
+	PlantWait: func(context.Context, *checker, *corev1.Pod, *corev1.Pod) error { <-make(chan struct{}); return nil },
+	PlantSpin: func(context.Context, *checker, *corev1.Pod, *corev1.Pod) error {
+		for i := 0; ; i++ {
+			_ = i
+		}
 	},
 	PlantPhaseBack: func(ctx context.Context, k *checker, a, _ *corev1.Pod) error {
 		return k.patchStatus(ctx, a, map[string]any{"phase": corev1.PodPending})

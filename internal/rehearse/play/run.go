@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime/metrics"
 	"slices"
 	"strings"
 	"sync"
@@ -64,6 +65,7 @@ type run struct {
 	steps      *stepRunner
 	checker    *checker // nil unless the document asks for it
 	holds      holds
+	heap       []metrics.Sample
 	registry   []*virtual.RegistryFault // of the steps in force, the last one counts
 	rescales   map[string]string
 	start      time.Time // measuring begins
@@ -74,11 +76,17 @@ type run struct {
 // errStopped ends a run that was told to stop.
 var errStopped = errors.New("stopped")
 
+// errShape is the answer to a document of another version.
+var errShape = errors.New("fairway and fairway-rehearse are of different versions: build both anew with `make build`, or fairway-rehearse alone with `fairway rehearse build -o FILE`")
+
 // Run plays the document and writes its record to out. The error says why no usable answer came about; the stream holds
 // what is known by then.
 func Run(ctx context.Context, doc *Document, out io.Writer, boot Boot, versions map[string]string, build string) error {
 	began := startMeter()
 	r := &run{doc: doc, out: newRecorder(record.NewWriter(out)), wake: make(chan struct{}, 1), rescales: map[string]string{}, holds: holds{}}
+	if doc.Shape != Shape() {
+		return errors.Join(errShape, r.out.end(record.End{Time: time.Now().UTC(), Incomplete: errShape.Error()}))
+	}
 	err := r.play(ctx, boot, versions, build, began)
 	end := record.End{Time: time.Now().UTC(), Execution: began.execution(r)}
 	if r.cluster != nil {
@@ -330,6 +338,10 @@ func (r *run) advanceTo(ctx context.Context, until time.Time, measured bool) err
 		if r.failed != "" {
 			r.mu.Unlock()
 			return errors.New(r.failed)
+		}
+		if full := r.memoryFull(); full != nil {
+			r.mu.Unlock()
+			return full
 		}
 		r.demand.advance(now)
 		r.demand.ripen(now)
