@@ -310,3 +310,13 @@ func TestSetModelKeepsWhatIsInside(t *testing.T) {
 		t.Errorf("account %+v does not add up", c)
 	}
 }
+
+func TestAServiceThatNeverHadAPodFailsEverything(t *testing.T) {
+	t.Parallel()
+	s, _ := one(t, single(10*time.Millisecond), Load{Name: "users", RatePerSec: 20}, 0, Pod{})
+	s.Advance(begin.Add(time.Minute))
+	w := s.Sample()
+	if c := w.Loads[0].Counts; c.Offered == 0 || c.Served != 0 || c.Failed != c.Offered {
+		t.Errorf("of %d requests %d were served and %d failed, want all failed: there was nobody", c.Offered, c.Served, c.Failed)
+	}
+}

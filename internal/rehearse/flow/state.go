@@ -174,7 +174,7 @@ func New(c Config) (*System, error) {
 	s := &System{seed: c.Seed, start: c.Start, network: c.Network, unsolved: true}
 	for i := range c.Services {
 		sv := service{index: i, name: c.Services[i].Name, constant: c.Services[i].Constant, usage: c.Services[i].Usage,
-			draws: stream(c.Seed, "requests", c.Services[i].Name), due: math.Inf(1), moving: math.Inf(1), revs: []Revision{{}}}
+			draws: stream(c.Seed, "requests", c.Services[i].Name), due: math.Inf(1), moving: math.Inf(1), revs: []Revision{{}}, regroup: true, unsolved: true}
 		if err := checkModel(c, c.Services[i]); err != nil {
 			return nil, err
 		}
