@@ -161,6 +161,9 @@ func stillPending(o Observed, most int) outcome {
 	}
 	slices.SortStableFunc(waiting, func(a, b record.Pod) int { return a.Created.Compare(b.Created) })
 	out.firstAt = waiting[0].Created.Add(pendingAtEnd)
+	if out.firstAt.Before(o.Run.Start.PlayFrom) {
+		out.firstAt = o.Run.Start.PlayFrom // waiting since before the measured time
+	}
 	out.data = map[string]string{"workload": waiting[0].Workload}
 	for _, p := range waiting[:min(evidenceMax, len(waiting))] {
 		out.evidence = append(out.evidence, Evidence{Time: p.Created, Object: "Pod/" + p.Namespace + "/" + p.Name, What: reason(p)})

@@ -252,10 +252,24 @@ func failureDetails(r *Report, e expect.Result) []string {
 	if chain := r.chain(e.WorstSeed, e.Why); chain != "" {
 		lines = append(lines, "why: "+chain)
 	}
+	if !strings.Contains(strings.Join(lines, ""), "why: ") && e.Kind == expect.KindPending && len(e.Evidence) > 0 {
+		lines = append(lines, "why: "+r.waiting(e.Evidence[0]))
+	}
 	if beside := r.beside(e.WorstSeed, e.Why); len(beside) > 0 {
 		lines = append(lines, "and: "+since(r, beside[0]))
 	}
 	return lines
+}
+
+// waiting says what a pod waits for, in the scheduler's words, and the smallest node that would take it.
+func (r *Report) waiting(e expect.Evidence) string {
+	text := strings.TrimPrefix(e.Object, "Pod/") + ": " + e.What
+	for _, p := range r.Pending {
+		if "Pod/"+p.Pod == e.Object && p.Fits != "" {
+			return strings.TrimSuffix(text, ".") + "; the smallest node that fits is " + p.Fits
+		}
+	}
+	return text
 }
 
 // find returns an entry of a seed.
@@ -361,7 +375,7 @@ func (s *screen) events(r *Report) {
 	}
 }
 
-// important picks the entries to read first: those that explain failures, then steps and the most severe, in time order.
+// important picks the entries to read first (expectations stand above already): those that explain failures, then steps and the most severe, in time order.
 func important(r *Report, n int) []Entry {
 	explains := map[int]bool{}
 	for _, e := range r.Verdict.Expectations {
@@ -376,7 +390,7 @@ func important(r *Report, n int) []Entry {
 	}
 	var list []Entry
 	for _, e := range r.Timeline {
-		if e.Seed == r.Verdict.ShownSeed && (e.Severity != record.Info || e.Kind == record.KindStep || explains[e.ID]) {
+		if e.Seed == r.Verdict.ShownSeed && e.Kind != record.KindExpectation && (e.Severity != record.Info || e.Kind == record.KindStep || explains[e.ID]) {
 			list = append(list, e)
 		}
 	}
@@ -384,9 +398,9 @@ func important(r *Report, n int) []Entry {
 		switch {
 		case explains[e.ID] && (e.Kind == record.KindStep || e.Kind == record.KindRefused):
 			return 0
-		case explains[e.ID] && e.Kind != record.KindExpectation: // what is expected stands above already
+		case explains[e.ID]:
 			return 1
-		case e.Severity == record.Severe && e.Kind != record.KindExpectation, e.Kind == record.KindStep:
+		case e.Severity == record.Severe, e.Kind == record.KindStep:
 			return 2
 		}
 		return 2 + severityRank(e.Severity)
