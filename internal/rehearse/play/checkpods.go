@@ -58,9 +58,9 @@ func (k *checker) podChanged(before, after *corev1.Pod) {
 // initialisesAgain tells that a pod's init containers run once more, as after a reboot of its node: kubelets then call it
 // pending again.
 func initialisesAgain(p *corev1.Pod) bool {
-	for i := range p.Status.Conditions {
-		if c := &p.Status.Conditions[i]; c.Type == corev1.PodInitialized {
-			return len(p.Spec.InitContainers) > 0 && c.Status != corev1.ConditionTrue
+	for i := range p.Status.InitContainerStatuses {
+		if p.Status.InitContainerStatuses[i].State.Terminated == nil {
+			return true
 		}
 	}
 	return false
@@ -244,11 +244,17 @@ type quotaBound struct {
 // counted are the limits that follow from pods.
 var counted = []corev1.ResourceName{corev1.ResourcePods, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory}
 
+// overdue pods should be gone for a whole grace by now, and upstream's quota no longer counts them.
+func overdue(p *corev1.Pod, now time.Time) bool {
+	return p.DeletionTimestamp != nil && p.DeletionGracePeriodSeconds != nil &&
+		now.After(p.DeletionTimestamp.Add(time.Duration(*p.DeletionGracePeriodSeconds)*time.Second))
+}
+
 // usedBy is what the pods of a namespace count against a quota.
 func usedBy(pods []*corev1.Pod, ns string) corev1.ResourceList {
 	var r room
 	for _, p := range pods {
-		if p.Namespace == ns && !ended(p) {
+		if p.Namespace == ns && !ended(p) && !overdue(p, time.Now()) {
 			r.add(p)
 		}
 	}
