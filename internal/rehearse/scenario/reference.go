@@ -37,7 +37,7 @@ func (r *reference) section(t reflect.Type, path string) {
 	}
 	var inner []below
 	for _, f := range shapeOf(t).fields {
-		if f.internal {
+		if _, later := unbuiltFields[t][f.name]; f.internal || later {
 			continue
 		}
 		name := "`" + f.name + "`"

@@ -104,7 +104,7 @@ func (b *schemaBuilder) reference(t reflect.Type) map[string]any {
 func (b *schemaBuilder) object(t reflect.Type) map[string]any {
 	properties, required := map[string]any{}, []string{}
 	for _, f := range shapeOf(t).fields {
-		if f.internal {
+		if _, later := unbuiltFields[t][f.name]; f.internal || later {
 			continue
 		}
 		property := b.of(f.typ)

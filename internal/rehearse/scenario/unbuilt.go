@@ -29,8 +29,10 @@ var unbuiltFields = map[reflect.Type]map[string]string{
 		"cache":       "lower the count of the calls",
 		"connections": "", "sheds": "use concurrency and queue", "breaker": "use timeout and retries",
 	},
-	reflect.TypeFor[v1alpha1.Network]():     {"crossRegion": "leave it out: all pools are in one region"},
-	reflect.TypeFor[v1alpha1.Controllers](): {"fairway": "leave it out: no capability takes part in a rehearsal but the metrics that autoscalers read"},
+	reflect.TypeFor[v1alpha1.Network]():               {"crossRegion": "leave it out: all pools are in one region"},
+	reflect.TypeFor[v1alpha1.Controllers]():           {"fairway": "leave it out: no capability takes part in a rehearsal but the metrics that autoscalers read"},
+	reflect.TypeFor[v1alpha1.DisruptionExpectation](): {"workSecondsLost": "use evictions and forced"},
+	reflect.TypeFor[v1alpha1.ResourcePrices]():        {"storageGiB": "leave it out: volumes are not charged"},
 	reflect.TypeFor[v1alpha1.KillPodsAction](): {
 		"kubeMonkey": "use every or rate with a selector",
 	},
