@@ -69,6 +69,9 @@ func (a around) ConfigError(pod *v1.Pod, c *v1.Container) string {
 	if why == "" {
 		why = rootError(pod, c)
 	}
+	if why == "" {
+		why = a.subPathError(pod, c)
+	}
 	if why != "" {
 		a.e.stuck[a.r.key] = a.r
 	}

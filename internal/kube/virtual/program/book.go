@@ -3,6 +3,7 @@ package program
 import (
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -56,7 +57,28 @@ func (b *Book) Choose(v virtual.Choice) virtual.Model {
 	q := Question{Pod: v.Pod, Container: v.Container, Init: v.Init, Restart: v.Restart, Identity: v.Identity, Seed: v.Seed}
 	c := Choose(q, b.Rules())
 	b.report(&q, &c)
-	return c.forEngine()
+	m := c.forEngine()
+	if m.Message == "" && c.Ends && c.ExitCode != 0 && v.Container.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError {
+		m.Message = lastOutput(c.Logs)
+	}
+	return m
+}
+
+// Bounds of what a kubelet takes from the log for a termination message.
+const (
+	messageLines = 80
+	messageBytes = 2048
+)
+
+// lastOutput is the end of what a container wrote, as a kubelet falls back to it.
+func lastOutput(logs []Line) string {
+	logs = logs[max(len(logs)-messageLines, 0):]
+	lines := make([]string, len(logs))
+	for i, l := range logs {
+		lines[i] = l.Text
+	}
+	text := strings.Join(lines, "\n")
+	return strings.ToValidUTF8(text[max(len(text)-messageBytes, 0):], "")
 }
 
 // forEngine is the choice in the engine's terms.

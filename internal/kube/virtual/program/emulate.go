@@ -74,6 +74,12 @@ func agnhostPorts(sub string, args []string) []uint16 {
 	return []uint16{8080}
 }
 
+// What the lines of logs-generator are made of: agnhost draws, here they take turns.
+var (
+	generatedMethods    = []string{"GET", "POST", "PUT"}
+	generatedNamespaces = []string{"kube-system", "default", "ns"}
+)
+
 // generateLogs writes --log-lines-total lines evenly over --run-duration, as agnhost logs-generator does.
 func (c *Choice) generateLogs(args []string) {
 	total, err := strconv.Atoi(flagValue(args, "log-lines-total"))
@@ -85,8 +91,10 @@ func (c *Choice) generateLogs(args []string) {
 	}
 	c.Ends, c.RunsFor = true, over
 	for i := range min(total, linesMax) {
-		at := over * time.Duration(i+1) / time.Duration(total)
-		c.Logs = append(c.Logs, Line{At: at, Text: fmt.Sprintf("%d GET /api/v1/namespaces/default/pods/%04x %d", i, uint16(i*40503), 200+i*7%300)})
+		at := over * time.Duration(i) / time.Duration(total)
+		c.Logs = append(c.Logs, Line{At: at, Text: fmt.Sprintf("%d %s /api/v1/namespaces/%s/pods/%04x %d", i,
+			generatedMethods[i/len(generatedNamespaces)%len(generatedMethods)], generatedNamespaces[i%len(generatedNamespaces)],
+			uint16(i*40503), 200+i*7%300)})
 	}
 }
 
