@@ -41,8 +41,8 @@ lint: ## go vet, gofmt, staticcheck
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 
-bench: build ## start-up, memory, pods a second and rehearsal speed, in one command
-	bench/run.sh
+bench: build ## start-up, memory, API writes, pods a second and rehearsal speed, beside a plain kube-apiserver + etcd
+	$(GO) run ./bench
 
 rehearse-debug: $(BIN)/fairway ## build bin/fairway-rehearse-debug, which records every scheduling decision
 	$(BIN)/fairway rehearse build --schedlog -o $(BIN)/fairway-rehearse-debug

@@ -37,8 +37,8 @@ type Options struct {
 	MemoryLimitBytes int64
 	// Timeout of real time for each run; 0 means none.
 	Timeout time.Duration
-	// Stall is the real time without any word from a run after which it counts as stuck when it does nothing, and three times
-	// as long when it is busy. 0 means a minute.
+	// Stall is the real time without any word from a run after which it counts as stuck when it does nothing, and six
+	// times as much CPU when it is busy. 0 means a minute.
 	Stall time.Duration
 	// SchedLog is a file for the scheduler's decisions, for a program built to record them and one seed; empty for none.
 	SchedLog string

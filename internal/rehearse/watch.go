@@ -16,8 +16,9 @@ import (
 // cluster milliseconds.
 const stallDefault = time.Minute
 
-// busyFactor is how much longer a run that works may be silent: the start of very many pods at one instant takes a while.
-const busyFactor = 3
+// busyFactor times that much CPU a run that works may use in silence: the start of thousands of pods at one instant takes
+// minutes. It is counted in CPU because a busy machine must not make a run count as stuck.
+const busyFactor = 6
 
 // idleShare of a core is less than any run uses that gets on.
 const idleShare = 0.05
@@ -65,8 +66,9 @@ func watch(pid int, limit time.Duration, stuck context.CancelCauseFunc) *watcher
 				continue
 			}
 			silent := time.Since(w.from) - since
-			busy := (cpuTime(pid) - used).Seconds() > idleShare*silent.Seconds()
-			if silent > limit && !busy || silent > busyFactor*limit {
+			worked := cpuTime(pid) - used
+			busy := worked.Seconds() > idleShare*silent.Seconds()
+			if silent > limit && !busy || worked > busyFactor*limit {
 				stuck(&stall{silent: silent.Round(time.Second), busy: busy, where: w.where()})
 				return
 			}

@@ -82,7 +82,7 @@ func dropManagedFields(obj any) (any, error) {
 
 func (p *ControlPlane) startRehearsalControllers(ctx context.Context) error {
 	b := &parts{p: p, started: make(chan struct{})}
-	b.f = informers.NewSharedInformerFactoryWithOptions(b.client("shared-informers"), 0, informers.WithTransform(dropManagedFields))
+	b.f = informers.NewSharedInformerFactoryWithOptions(b.client("shared-informers"), 0, informers.WithTransform((&leanCache{texts: map[string]string{}}).transform))
 	p.shared = b.f
 	var err error
 	if b.metadata, err = metadata.NewForConfig(b.config("metadata-informers")); err != nil {

@@ -1,0 +1,107 @@
+// Command bench measures Fairway in one run: start-up, memory, API writes, a mass start of pods and the speed of rehearsals,
+// where there is one beside a plain etcd, kube-apiserver, kube-controller-manager and kube-scheduler built from the same
+// modules. Machines differ and so do days: read the ratios. See README.md.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// options of a run.
+type options struct {
+	bin  string // of fairway and fairway-rehearse
+	only []string
+	runs int
+	full bool
+	work string // scratch directory, removed at the end
+}
+
+func main() {
+	log.SetFlags(0)
+	var o options
+	only := flag.String("only", "", "comma-separated parts: boot, writes, mass, rehearse (default all)")
+	flag.StringVar(&o.bin, "bin", "bin", "directory of fairway and fairway-rehearse")
+	flag.IntVar(&o.runs, "runs", 5, "starts of each control plane")
+	flag.BoolVar(&o.full, "full", false, "the large cases too: 1,000 nodes with 10,000 pods, and the rehearsal of 500 nodes (half an hour)")
+	flag.Parse()
+	o.only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		stop()
+		log.Fatal("bench: ", err)
+	}
+}
+
+func run(ctx context.Context, o options) (err error) {
+	if o.bin, err = filepath.Abs(o.bin); err != nil {
+		return err
+	}
+	if o.work, err = os.MkdirTemp("", "fairway-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(o.work)
+	parts := []struct {
+		name string
+		run  func(context.Context, options) error
+	}{{"boot", boot}, {"writes", writes}, {"mass", mass}, {"rehearse", rehearse}}
+	for _, p := range parts {
+		if len(o.only) > 0 && !slices.Contains(o.only, p.name) {
+			continue
+		}
+		if err := p.run(ctx, o); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		fmt.Println()
+	}
+	return nil
+}
+
+// build compiles the commands of the modules this project uses.
+func build(ctx context.Context, o options, packages ...string) error {
+	fmt.Println("building", strings.Join(packages, ", "), "(the first time takes minutes)")
+	for _, p := range packages {
+		file := filepath.Join(o.work, commandName(p))
+		if _, err := os.Stat(file); err == nil {
+			continue
+		}
+		c := exec.CommandContext(ctx, "go", "build", "-o", file, p)
+		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := c.CombinedOutput(); err != nil {
+			return fmt.Errorf("building %s: %w\n%s", p, err, out)
+		}
+	}
+	return nil
+}
+
+func commandName(pkg string) string {
+	if strings.HasPrefix(pkg, "go.etcd.io/") {
+		return "etcd"
+	}
+	return filepath.Base(pkg)
+}
+
+// row is one measured thing: the middle of several values, with the range.
+func row(what, unit string, values ...float64) {
+	slices.Sort(values)
+	middle := values[len(values)/2]
+	if len(values) == 1 {
+		fmt.Printf("  %-52s %10.2f %s\n", what, middle, unit)
+		return
+	}
+	fmt.Printf("  %-52s %10.2f %s  (%.2f to %.2f)\n", what, middle, unit, values[0], values[len(values)-1])
+}
+
+func median(values []float64) float64 {
+	v := slices.Sorted(slices.Values(values))
+	return v[len(v)/2]
+}
