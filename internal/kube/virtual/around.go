@@ -37,6 +37,9 @@ func (a around) missing(pod *v1.Pod) string {
 				if src.Secret != nil && !isTrue(src.Secret.Optional) && why == "" {
 					why = a.noSecret(pod.Namespace, src.Secret.Name)
 				}
+				if src.ClusterTrustBundle != nil && why == "" {
+					why = a.noTrustBundle(src.ClusterTrustBundle)
+				}
 			}
 		}
 		if why != "" {
@@ -141,12 +144,13 @@ func rootError(pod *v1.Pod, c *v1.Container) string {
 	return ""
 }
 
-// sourceAppeared lets pods of a namespace try again that waited for a ConfigMap or Secret. The caller holds mu.
+// sourceAppeared lets pods of a namespace ("" = of all) try again that waited for a ConfigMap, Secret or trust bundle. The
+// caller holds mu.
 func (e *Engine) sourceAppeared(namespace string) {
 	now := time.Now()
 	for _, key := range sortedKeys(e.stuck) {
 		r := e.stuck[key]
-		if key.Namespace != namespace {
+		if namespace != "" && key.Namespace != namespace {
 			continue
 		}
 		delete(e.stuck, key)

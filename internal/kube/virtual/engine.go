@@ -38,7 +38,7 @@ type Engine struct {
 	dirty     []*podRecord // in the order they were seen
 	spare     []*podRecord // the other half of the double buffer
 	draws     map[string]int
-	stuck     map[types.NamespacedName]*podRecord // wait for a ConfigMap or Secret
+	stuck     map[types.NamespacedName]*podRecord // wait for a ConfigMap, Secret or trust bundle
 	indexes   []uint64                            // bit n: the nth /24 is taken
 	nextIndex int                                 // where the search for a free one begins
 	watchful  watchfulState
@@ -46,6 +46,7 @@ type Engine struct {
 	images    imageWorld
 	zonesOut  map[string]bool
 	storage   storage
+	trust     trust
 	stages    *stage.Set // nil: none
 	counters  Counters
 	late      time.Duration // of the latest batch

@@ -89,6 +89,7 @@ func TestImagesAndCommandsSayWhatContainersDo(t *testing.T) {
 		{"agnhost by itself", ask("registry.k8s.io/e2e-test-images/agnhost:2.53", nil), "forever"},
 		{"agnhost's server", ask("registry.k8s.io/e2e-test-images/agnhost:2.53", nil, args("netexec", "--http-port=8083")), "forever, listens[8083]"},
 		{"agnhost's tester", ask("registry.k8s.io/e2e-test-images/agnhost:2.53", nil, args("entrypoint-tester", "x")), "0 after 0s"},
+		{"agnhost's copy under another name", ask("registry.k8s.io/e2e-test-images/agnhost:2.53", []string{"/agnhost-2", "entrypoint-tester"}), "0 after 0s"},
 		{"agnhost's unknown", ask("registry.k8s.io/e2e-test-images/agnhost:2.53", nil, args("netexek")), "forever, guessed"},
 		{"exit by annotation", ask("nginx", nil, note(v1alpha1.SimExit, "1@30s")), "1 after 30s, listens[80]"},
 		{"exit code of a command", ask("busybox", []string{"sleep", "9"}, note(v1alpha1.SimExit, "137")), "137 after 9s"},

@@ -40,7 +40,7 @@ var table = []image{
 	{globs: []string{"pause", "*/pause", "pause-*"}, kind: waits, byItself: []string{"/pause"}, own: []string{"pause"},
 		tools: []string{"pause"}, builtin: "pause"},
 	{globs: []string{"agnhost", "*/agnhost"}, kind: isAgnhost, entry: []string{"/agnhost"}, byItself: []string{"/agnhost", "pause"},
-		own: []string{"agnhost"}, builtin: "agnhost"},
+		own: []string{"agnhost", "agnhost-2"}, builtin: "agnhost"},
 	{globs: []string{"*/echo-basic", "echo-basic"}, kind: serves, own: []string{"echo-basic"}, ports: []uint16{3000, 3001, 8443}, builtin: "echo"},
 	{globs: []string{"nginx", "*/nginx", "nginxinc/nginx-unprivileged", "nginx-slim", "*/nginx-slim"}, kind: serves,
 		entry: nil, own: []string{"nginx", "docker-entrypoint.sh"}, ports: []uint16{80}, builtin: "http"},
