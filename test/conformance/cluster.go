@@ -80,7 +80,7 @@ func readKubeconfig(out io.Reader, found chan<- string) {
 
 // stop ends the cluster.
 func (c *cluster) stop() {
-	c.process.Process.Signal(syscall.SIGINT)
+	c.process.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-c.done:
 	case <-time.After(stopMax):

@@ -149,6 +149,7 @@ func test(ctx context.Context, o options, kubeconfig string, plan *selection) er
 		"--dump-logs-on-failure=false", "--disable-log-dump", "--e2e-output-dir="+o.dir)
 	c.Env = append(os.Environ(), "HOME="+o.dir)
 	c.Stdout, c.Stderr = log, log
-	c.Cancel = func() error { return c.Process.Signal(os.Interrupt) }
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.WaitDelay = stopMax
 	return c.Run()
 }
