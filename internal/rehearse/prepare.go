@@ -210,6 +210,9 @@ func Prepare(l *scenario.Loaded, lenient bool) (*Document, []string, error) {
 		}
 	}
 	objects = kept
+	if unknown := scenario.UnknownKinds(objects); len(unknown) > 0 && !lenient {
+		return nil, nil, errors.Join(unknown...)
+	}
 	manifest.InstallOrder(objects)
 	diags := l.Check(objects)
 	if scenario.HasErrors(diags) {

@@ -91,6 +91,10 @@ func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error 
 	if err != nil {
 		return err
 	}
+	run.Start.Seed = seed
+	if run.Start.PlayFrom, run.Start.PlayTo, err = play.Played(&doc.Scenario); err != nil {
+		return err
+	}
 	ctx, stuck := context.WithCancelCause(ctx)
 	defer stuck(nil)
 	if o.Timeout > 0 {

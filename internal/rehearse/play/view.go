@@ -54,6 +54,12 @@ func ClockStart(s *v1alpha1.Scenario) (time.Time, error) {
 	return v.start.Add(-v.settle - setUpTime).Truncate(time.Second), nil
 }
 
+// Played is the measured time of a run, from the end of settling.
+func Played(s *v1alpha1.Scenario) (from, to time.Time, err error) {
+	v, err := viewOf(s)
+	return v.start.UTC(), v.start.Add(v.duration).UTC(), err
+}
+
 // typed decodes the manifests into Go types where this program knows them.
 func typed(objects []Object) ([]runtime.Object, error) {
 	out := make([]runtime.Object, 0, len(objects))

@@ -82,10 +82,12 @@ func terminal(r *Report, width int, colours ink) string {
 	for shown := (room{held: 6, figures: 8, events: 6, detailed: 3, detail: 3}); ; {
 		s := &screen{width: min(max(width, terminalMinWidth), terminalMaxWidth), ink: colours, room: shown}
 		s.head(r)
-		s.expectations(r)
-		s.figures(r)
-		s.events(r)
-		s.foot(r)
+		if r.Series.Steps > 0 { // else the run broke off before anything was measured
+			s.expectations(r)
+			s.figures(r)
+			s.events(r)
+			s.foot(r)
+		}
 		if len(s.lines) <= terminalLines || !fits {
 			return strings.Join(s.lines[:min(terminalLines, len(s.lines))], "\n") + "\n"
 		}

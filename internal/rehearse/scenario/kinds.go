@@ -1,0 +1,35 @@
+package scenario
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/fairway-dev/fairway/internal/rehearse/manifest"
+)
+
+// UnknownKinds are the objects of a kind that Kubernetes' own groups do not have: as a rule a slip of the pen. Kinds of
+// other groups are for the rehearsed cluster to know.
+func UnknownKinds(objects []manifest.Object) []error {
+	var errs []error
+	for _, o := range objects {
+		kind := o.Object.GroupVersionKind()
+		if !scheme.Scheme.IsGroupRegistered(kind.Group) || scheme.Scheme.Recognizes(kind) {
+			continue
+		}
+		errs = append(errs, manifest.Problem{File: o.File, Line: o.Line, Hint: kindHint(kind),
+			Message: fmt.Sprintf("Kubernetes has no kind %s in %s", kind.Kind, kind.GroupVersion())})
+	}
+	return errs
+}
+
+// kindHint is the version that has the kind, else the kinds of that group and version.
+func kindHint(kind schema.GroupVersionKind) string {
+	for _, gv := range scheme.Scheme.PrioritizedVersionsForGroup(kind.Group) {
+		if scheme.Scheme.Recognizes(gv.WithKind(kind.Kind)) {
+			return fmt.Sprintf("write apiVersion: %s", gv)
+		}
+	}
+	return suggest(kind.Kind, sortedKeys(scheme.Scheme.KnownTypes(kind.GroupVersion())))
+}
