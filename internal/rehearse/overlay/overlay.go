@@ -30,9 +30,9 @@ type edit struct {
 var edits = []edit{
 	{file: "proc.go", why: "nothing may depend on how long a system call takes: no P is taken away and nothing preempted because real time passed",
 		old: "func retake(now int64) uint32 {\n", new: "func retake(now int64) uint32 {\n\tif faketime != 0 {\n\t\treturn 0\n\t}\n"},
-	{file: "proc.go", why: "a thread that is about to go idle is waited for (2 ms at most) before another is made: making one allocates, and which comes first is a race in real time",
+	{file: "proc.go", why: "a thread that is about to go idle is waited for (1,000 looks, some 100 ms, at most; on a busy machine it may be off its core for tens of them) before another is made: making one allocates, and which comes first is a race in real time",
 		old: "\tnmp := mget()\n\tif nmp == nil {\n",
-		new: "\tnmp := mget()\n\tfor i := 0; i < 200 && nmp == nil && faketime != 0 && !lockheld; i++ {\n\t\tunlock(&sched.lock)\n\t\tusleep(10)\n\t\tlock(&sched.lock)\n\t\tnmp = mget()\n\t}\n\tif nmp == nil {\n"},
+		new: "\tnmp := mget()\n\tfor i := 0; i < 1000 && nmp == nil && faketime != 0 && !lockheld; i++ {\n\t\tunlock(&sched.lock)\n\t\tusleep(50)\n\t\tlock(&sched.lock)\n\t\tnmp = mget()\n\t}\n\tif nmp == nil {\n"},
 	{file: "proc.go", why: "the scavenger is woken by real time",
 		old: "\t\tif scavenger.sysmonWake.Load() != 0 {\n", new: "\t\tif scavenger.sysmonWake.Load() != 0 && faketime == 0 {\n"},
 	{file: "rand.go", why: "map order, math/rand and jitter repeat; package virtualclock mixes in the seed before main",

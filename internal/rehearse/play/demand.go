@@ -332,7 +332,9 @@ func (d *demand) setRates(now time.Time) (next time.Time, err error) {
 		if l.profile.MixMoves() {
 			d.mix = load.Rates(l.profile, now, d.mix[:0])
 			if slices.Max(d.mix) > 0 {
-				err = d.system.SetMix(i, d.mix...)
+				if err := d.system.SetMix(i, d.mix...); err != nil {
+					return next, err
+				}
 			}
 		}
 		if t := load.Next(l.profile, now, rateStep); next.IsZero() || t.Before(next) {
