@@ -86,15 +86,15 @@ func TestProgramFilesNameFileLineAndNearestField(t *testing.T) {
 	const head = "apiVersion: fairway.dev/v1alpha1\nkind: Program\nmetadata: {name: x}\n"
 	for text, want := range map[string]string{
 		head + "spec:\n  runn: sleep\n":                                     `p.yaml:5: field "runn" is not known here; did you mean "run"?`,
-		head + "spec:\n  run: slep\n":                                       `p.yaml:5: Program "x": spec.run: "slep" is not known; did you mean "sleep"?`,
+		head + "spec:\n  run: slep\n":                                       `p.yaml:5: the Program "x": spec.run: "slep" is not known; did you mean "sleep"?`,
 		head + "spec:\n  duration: 5\n":                                     "p.yaml:5:",
 		head + "spec:\n  model:\n    stop: 5s\n    memory: lots\n":          "p.yaml:7:",
 		head + "spec:\n  model:\n    routes:\n      a: {cpus: 1ms}\n":       `p.yaml:7: field "cpus" is not known here; did you mean "cpu"?`,
-		head + "spec:\n  exitCode: 256\n":                                   "p.yaml:5: Program \"x\": spec.exitCode is 256",
+		head + "spec:\n  exitCode: 256\n":                                   "p.yaml:5: the Program \"x\": spec.exitCode is 256",
 		head + "spec: {}\n---\n" + head + "spec: {}\n":                      "p.yaml:6: Program \"x\" is there twice",
 		"apiVersion: v1\nkind: Pod\n":                                       "p.yaml:1: apiVersion \"v1\", kind \"Pod\"",
 		"a: [\n":                                                            "p.yaml: not valid YAML",
-		head + "spec:\n  match: {podSelector: {matchLabels: {\"!\": x}}}\n": "p.yaml:5: Program \"x\": spec.match.podSelector",
+		head + "spec:\n  match: {podSelector: {matchLabels: {\"!\": x}}}\n": "p.yaml:5: the Program \"x\": spec.match.podSelector",
 		"- 1\n": "p.yaml:1: not an object",
 	} {
 		if _, err := ReadPrograms("p.yaml", []byte(text), Source{}); err == nil || !strings.HasPrefix(err.Error(), want) {
