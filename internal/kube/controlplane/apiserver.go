@@ -125,11 +125,15 @@ func (p *ControlPlane) startAPIServer(ctx context.Context, listener net.Listener
 	if p.opts.Profile == Rehearsal {
 		withoutOpenAPI(chain)
 	}
+	p.wire.serve(chain.GenericAPIServer.Handler)
+	if p.opts.Profile == Full {
+		// The informers of authorization and admission fill while the OpenAPI documents are built.
+		cfg.KubeAPIs.ControlPlane.VersionedInformers.Start(ctx.Done())
+	}
 	prepared, err := chain.PrepareRun()
 	if err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}
-	p.wire.serve(chain.GenericAPIServer.Handler)
 	p.parts.Go(func() {
 		if err := prepared.Run(ctx); err != nil && ctx.Err() == nil {
 			p.die(fmt.Errorf("kube-apiserver: %w", err))
@@ -150,6 +154,8 @@ func (p *ControlPlane) wireUp(cfg *app.Config) error {
 		g.Authentication.Authenticator = union.New(authenticator.Request(inProcess), g.Authentication.Authenticator)
 		if p.opts.Profile == Rehearsal {
 			g.DisabledPostStartHooks.Insert(rehearsalHooksOff...)
+		} else {
+			g.DisabledPostStartHooks.Insert(bootstrapHooks...)
 		}
 	}
 	if p.opts.Dialer != nil {

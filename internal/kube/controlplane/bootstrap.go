@@ -15,20 +15,19 @@ import (
 	"k8s.io/client-go/kubernetes"
 	schedulingv1 "k8s.io/kubernetes/pkg/apis/scheduling/v1"
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
+	schedulingrest "k8s.io/kubernetes/pkg/registry/scheduling/rest"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 )
 
-// Hooks of the API server that create objects every cluster has. Each waits a second before it begins.
-const (
-	rolesHook           = "poststarthook/rbac/bootstrap-roles"
-	priorityClassesHook = "poststarthook/scheduling/bootstrap-system-priority-classes"
-)
+// bootstrapHooks are the API server's hooks that create objects every cluster has: bootstrap does their work. Each waits a
+// second before it begins, and the controller manager waits for them by looking once a second.
+var bootstrapHooks = []string{rbacrest.PostStartHookName, schedulingrest.PostStartHookName}
 
 //go:linkname ensureRBACPolicy k8s.io/kubernetes/pkg/registry/rbac/rest.ensureRBACPolicy
 func ensureRBACPolicy(p *rbacrest.PolicyData, c kubernetes.Interface) (done bool, err error)
 
 // bootstrap creates upstream's own roles and priority classes at once, so that no controller starts by being refused and a
-// start does not wait for the hooks that would create them a second later and then find them in place.
+// start need not wait for the hooks that would create them a second later.
 func (p *ControlPlane) bootstrap(ctx context.Context) error {
 	c, err := kubernetes.NewForConfig(p.Config())
 	if err != nil {

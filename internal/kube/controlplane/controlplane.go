@@ -256,11 +256,7 @@ func (p *ControlPlane) awaitReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ready := "/readyz"
-	if p.opts.Profile == Full { // what these two create is there
-		ready += "?exclude=" + rolesHook + "&exclude=" + priorityClassesHook
-	}
-	if err := p.awaitPath(ctx, ready); err != nil {
+	if err := p.awaitPath(ctx, "/readyz"); err != nil {
 		return err
 	}
 	return p.poll(ctx, "the default ServiceAccount", func() (bool, error) {
