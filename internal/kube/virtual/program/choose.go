@@ -99,7 +99,7 @@ func (c *Choice) base(q *Question, rules *Rules, run string) string {
 			return why
 		}
 	}
-	script := Read(argv, q.Container.Stdin, env)
+	script := Read(argv, Setting{Stdin: q.Container.Stdin, Env: env, MessageFile: messageFile(q.Container)})
 	if script.Known {
 		c.fromScript(&script, rules.RealSignals)
 		return "command " + brief(argv)
@@ -173,13 +173,21 @@ func (c *Choice) fromTable(row *image, argv []string) (string, bool) {
 
 // fromScript is what a command that was read does.
 func (c *Choice) fromScript(s *Script, realSignals bool) {
-	c.Ends, c.RunsFor, c.ExitCode, c.Logs = s.Ends, s.After, s.Code, s.Output
+	c.Ends, c.RunsFor, c.ExitCode, c.Logs, c.Message = s.Ends, s.After, s.Code, s.Output, s.Message
 	if realSignals {
 		c.IgnoreTerm = s.Deaf
 	}
 	if s.Traps {
 		c.TermCode = s.OnTerm
 	}
+}
+
+// messageFile is where the container leaves its termination message.
+func messageFile(c *corev1.Container) string {
+	if c.TerminationMessagePath == "" {
+		return corev1.TerminationMessagePathDefault
+	}
+	return c.TerminationMessagePath
 }
 
 // fill sets the defaults for what was not said.

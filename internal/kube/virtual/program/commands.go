@@ -54,12 +54,13 @@ func (r *reader) run(argv []string, stream int32) {
 }
 
 func (r *reader) subshell(text string) {
-	side := &reader{now: r.now, vars: map[string]string{}, stdin: r.stdin, steps: r.steps}
+	side := &reader{now: r.now, vars: map[string]string{}, stdin: r.stdin, steps: r.steps,
+		messageFile: r.messageFile, message: r.message}
 	for k, v := range r.vars {
 		side.vars[k] = v
 	}
 	side.script(text)
-	r.now, r.code, r.steps = side.now, side.code, side.steps
+	r.now, r.code, r.steps, r.message = side.now, side.code, side.steps, side.message
 	r.forever, r.lost = side.forever, side.lost
 	r.output = append(r.output, side.output...)
 }
@@ -139,19 +140,23 @@ func (r *reader) echo(args []string, stream int32) {
 		text = strings.NewReplacer(`\n`, "\n", `\t`, "\t", `\\`, `\`).Replace(text)
 	}
 	r.code = 0
-	if stream == 0 {
+	if newline {
+		text += "\n"
+	}
+	switch stream {
+	case toFile:
+		return
+	case toMessage:
+		r.message = (r.message + text)[max(len(r.message)+len(text)-messageMax, 0):]
 		return
 	}
 	r.partial += text
-	if newline {
-		r.partial += "\n"
-	}
 	for {
 		line, rest, ok := strings.Cut(r.partial, "\n")
 		if !ok {
 			return
 		}
-		r.write(line, stream == 2)
+		r.write(line, stream == toStderr)
 		r.partial = rest
 	}
 }

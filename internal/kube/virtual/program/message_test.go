@@ -9,7 +9,7 @@ import (
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
 )
 
-func TestTheTerminationMessageFallsBackToTheEndOfTheLogOfAFailedContainer(t *testing.T) {
+func TestTheTerminationMessageIsThatOfItsFileOrElseTheEndOfTheLogOfAFailedContainer(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		script string
@@ -20,6 +20,12 @@ func TestTheTerminationMessageFallsBackToTheEndOfTheLogOfAFailedContainer(t *tes
 		"two lines":        {"echo a; echo b >&2; exit 3", corev1.TerminationMessageFallbackToLogsOnError, "a\nb"},
 		"succeeded":        {"echo DONE", corev1.TerminationMessageFallbackToLogsOnError, ""},
 		"from a file":      {"echo DONE; exit 1", corev1.TerminationMessageReadFile, ""},
+		"in the file":      {"echo -n DONE > /dev/termination-log", corev1.TerminationMessageReadFile, "DONE"},
+		"lines added":      {"echo a >/dev/termination-log; sh -c 'echo b >>/dev/termination-log'", corev1.TerminationMessageReadFile, "a\nb\n"},
+		"written again":    {"echo a >/dev/termination-log; echo -n b >/dev/termination-log; exit 1", corev1.TerminationMessageReadFile, "b"},
+		"another file":     {"echo -n DONE > /tmp/log; exit 1", corev1.TerminationMessageReadFile, ""},
+		"file before log":  {"echo -n OK > /dev/termination-log; echo DONE; false", corev1.TerminationMessageFallbackToLogsOnError, "OK"},
+		"longer than 4 KB": {"echo -n " + strings.Repeat("x", 5000) + ">/dev/termination-log", corev1.TerminationMessageReadFile, strings.Repeat("x", 4096)},
 		"longer than 2 KB": {"echo " + strings.Repeat("x", 3000) + "; exit 1", corev1.TerminationMessageFallbackToLogsOnError, strings.Repeat("x", 2048)},
 	} {
 		pod := &corev1.Pod{Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{

@@ -26,6 +26,16 @@ type Script struct {
 	Sleeps bool
 	// Shell tells that the command is a shell with text.
 	Shell bool
+	// Message is what it leaves in the file for its termination message.
+	Message string
+}
+
+// Setting is what a command finds around it.
+type Setting struct {
+	Stdin bool              // standard input is open
+	Env   map[string]string // variables that shell text may use
+	// MessageFile is the container's terminationMessagePath: the one file whose content is followed. "" = none.
+	MessageFile string
 }
 
 // Line is one line of output.
@@ -44,20 +54,22 @@ const linesMax = 1000
 // sleepMax is taken for ever: longer than any cluster lives.
 const sleepMax = 100 * 365 * 24 * time.Hour
 
-// Read reads an argument vector. stdin tells whether the container has an open standard input; env gives variables that
-// the text may use.
-func Read(argv []string, stdin bool, env map[string]string) Script {
+// messageMax bounds the termination message of a container; of a longer file a kubelet takes the end.
+const messageMax = 4096
+
+// Read reads an argument vector.
+func Read(argv []string, around Setting) Script {
 	if len(argv) == 0 {
 		return Script{}
 	}
-	r := &reader{vars: map[string]string{}, stdin: stdin}
-	for k, v := range env {
+	r := &reader{vars: map[string]string{}, stdin: around.Stdin, messageFile: around.MessageFile}
+	for k, v := range around.Env {
 		r.vars[k] = v
 	}
 	text, isShell := shellText(argv)
 	out := Script{Shell: isShell}
 	if isShell && text == "" && !slices.Contains(argv[1:], "-c") {
-		out.Known, out.Ends, out.Deaf = len(argv) == 1 || argv[1][0] == '-', !stdin, true // an interactive shell
+		out.Known, out.Ends, out.Deaf = len(argv) == 1 || argv[1][0] == '-', !around.Stdin, true // an interactive shell
 		return out
 	}
 	if isShell {
@@ -75,6 +87,7 @@ func Read(argv []string, stdin bool, env map[string]string) Script {
 	out.Known, out.Ends, out.After, out.Code, out.Output = true, !r.forever, r.now, r.code, r.output
 	out.Traps, out.OnTerm = r.trapped, r.trapCode
 	out.Deaf = !r.trapped
+	out.Message = strings.ToValidUTF8(r.message[max(len(r.message)-messageMax, 0):], "")
 	return out
 }
 
@@ -116,7 +129,18 @@ type reader struct {
 	trapped    bool
 	trapCode   int32
 	background []time.Duration // when background commands end; negative = never
+
+	messageFile string
+	message     string // what is in messageFile
 }
+
+// Where a command's output goes.
+const (
+	toFile    int32 = 0 // a file that nobody looks into
+	toStdout  int32 = 1
+	toStderr  int32 = 2
+	toMessage int32 = 3 // the file of the termination message
+)
 
 func (r *reader) stopped() bool { return r.lost || r.ended || r.forever }
 
@@ -226,7 +250,7 @@ func endlessCondition(keyword, condition string) bool {
 // command follows one simple command; operator is what stands behind it.
 func (r *reader) command(words []word, operator string) {
 	var argv []string
-	stream := int32(1)
+	stream := toStdout
 	for i := 0; i < len(words); i++ {
 		w := words[i]
 		if w.operator {
@@ -234,7 +258,7 @@ func (r *reader) command(words []word, operator string) {
 				r.lost = true
 				return
 			}
-			stream = redirected(w.text, words[i+1].text, stream)
+			stream = r.redirected(w.text, words[i+1].text, stream)
 			i++
 			continue
 		}
@@ -270,21 +294,31 @@ func (r *reader) command(words []word, operator string) {
 	r.background, r.code = append(r.background, end), 0
 }
 
-// redirected returns where standard output goes after a redirection: 1, 2, or 0 for a file.
-func redirected(op, target string, stream int32) int32 {
+// redirected returns where standard output goes after a redirection.
+func (r *reader) redirected(op, target string, stream int32) int32 {
 	switch {
 	case op == ">&" || op == "1>&":
-		if n, err := strconv.Atoi(target); err == nil {
+		switch n, err := strconv.Atoi(target); {
+		case err != nil:
+		case n == 1 || n == 2:
 			return int32(n)
+		default:
+			return toFile
 		}
 	case op == ">" || op == ">>" || op == "1>" || op == "1>>" || op == "&>":
 		switch target {
 		case "/dev/stdout", "/proc/1/fd/1":
-			return 1
+			return toStdout
 		case "/dev/stderr", "/proc/1/fd/2":
-			return 2
+			return toStderr
+		case "":
+		case r.messageFile:
+			if !strings.HasSuffix(op, ">>") {
+				r.message = ""
+			}
+			return toMessage
 		}
-		return 0
+		return toFile
 	}
 	return stream
 }

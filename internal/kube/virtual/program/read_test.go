@@ -65,7 +65,7 @@ func TestReadFollowsTheCommonForms(t *testing.T) {
 		{[]string{"java", "-jar", "app.jar"}, unread},
 		{nil, unread},
 	} {
-		s := Read(c.argv, false, map[string]string{"GREETING": "hi", "NAME": "pod"})
+		s := Read(c.argv, Setting{Env: map[string]string{"GREETING": "hi", "NAME": "pod"}})
 		got := unread
 		if s.Known {
 			got = "forever"
@@ -91,10 +91,10 @@ func TestReadFollowsTheCommonForms(t *testing.T) {
 			t.Errorf("%q: %s; want %s", c.argv, got, c.want)
 		}
 	}
-	if s := Read([]string{"cat"}, true, nil); !s.Known || s.Ends {
+	if s := Read([]string{"cat"}, Setting{Stdin: true}); !s.Known || s.Ends {
 		t.Error("cat with an open standard input ends")
 	}
-	if s := Read([]string{"sh", "-c", "trap 'echo bye; exit 7' TERM INT; sleep infinity & wait"}, false, nil); !s.Traps || s.OnTerm != 7 {
+	if s := Read([]string{"sh", "-c", "trap 'echo bye; exit 7' TERM INT; sleep infinity & wait"}, Setting{}); !s.Traps || s.OnTerm != 7 {
 		t.Errorf("the trap was not seen: %+v", s)
 	}
 }
@@ -105,8 +105,8 @@ func FuzzReadEndsAndIsRepeatable(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		a := Read([]string{"sh", "-c", text}, false, map[string]string{"A": "b"})
-		b := Read([]string{"sh", "-c", text}, false, map[string]string{"A": "b"})
+		a := Read([]string{"sh", "-c", text}, Setting{Env: map[string]string{"A": "b"}})
+		b := Read([]string{"sh", "-c", text}, Setting{Env: map[string]string{"A": "b"}})
 		if fmt.Sprint(a) != fmt.Sprint(b) {
 			t.Fatalf("%q is read in two ways", text)
 		}
@@ -141,7 +141,7 @@ func TestSequencesAddUp(t *testing.T) {
 			want = append(want, Line{At: now, Text: fmt.Sprintf("line-%d", i)})
 		}
 		separator := rapid.SampledFrom([]string{"; ", " && ", "\n"}).Draw(t, "separator")
-		got := Read([]string{"sh", "-c", strings.Join(text, separator)}, false, nil)
+		got := Read([]string{"sh", "-c", strings.Join(text, separator)}, Setting{})
 		if !got.Known || !got.Ends || got.Code != 0 || got.After != now || fmt.Sprint(got.Output) != fmt.Sprint(want) {
 			t.Fatalf("%+v; want the end after %v with %v", got, now, want)
 		}
