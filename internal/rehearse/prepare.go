@@ -4,9 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -42,10 +42,17 @@ type Request struct {
 // Problems is everything wrong with a scenario, at once.
 type Problems []scenario.Diagnostic
 
+// problemsShown bounds the text of Problems to what fits a screen; the rest is counted.
+const problemsShown = 40
+
 func (p Problems) Error() string {
-	lines := make([]string, len(p))
+	lines := make([]string, 0, problemsShown+1)
 	for i, d := range p {
-		lines[i] = d.String()
+		if i == problemsShown {
+			lines = append(lines, fmt.Sprintf("… and %d more", len(p)-i))
+			break
+		}
+		lines = append(lines, d.String())
 	}
 	return strings.Join(lines, "\n")
 }
@@ -53,73 +60,62 @@ func (p Problems) Error() string {
 // ChangeStep is the name of the step that applies the change under test.
 const ChangeStep = "change"
 
-// Scenario reads or makes the scenario of a request.
+// Scenario reads or makes the scenario of a request. When it cannot be played, the error is of type Problems and holds
+// everything that is wrong with it and its manifests, as far as can be told without starting a cluster.
 func Scenario(q Request) (*scenario.Loaded, error) {
-	var s v1alpha1.Scenario
-	dir := "."
+	loaded := scenario.New(v1alpha1.Scenario{Metadata: v1alpha1.ScenarioMeta{Name: "rehearsal"}}, ".")
+	var diags []scenario.Diagnostic
 	if q.Path != "" {
-		loaded, diags := scenario.Load(q.Path)
-		if scenario.HasErrors(diags) {
-			return nil, Problems(diags)
+		var readable bool
+		if loaded, diags, readable = scenario.Read(q.Path); !readable {
+			return nil, problems(diags)
 		}
-		if q.plain() {
-			return loaded, nil
-		}
-		s, dir = loaded.Scenario, loaded.Dir
-	} else {
-		s.Metadata.Name = "rehearsal"
 	}
-	if err := q.over(&s, dir); err != nil {
-		return nil, err
-	}
-	loaded, diags := scenario.Complete(s, dir)
+	diags = append(diags, q.over(loaded)...)
+	diags = append(diags, loaded.Complete()...)
 	if scenario.HasErrors(diags) {
-		return nil, Problems(diags)
+		_, more := objectsOf(loaded, false)
+		return nil, problems(append(diags, more...))
 	}
+	loaded.Warnings = diags
 	return loaded, nil
 }
 
-// plain tells that no flag changes the scenario.
-func (q *Request) plain() bool {
-	return len(q.Manifests) == 0 && q.LoadCSV == "" && q.Hours == 0 && q.Start == "" && q.Seed == 0 && q.Seeds == 0 && q.Change == "" && len(q.Expect) == 0
+// problems are the errors among diagnostics: what is only doubtful waits until they are mended.
+func problems(diags []scenario.Diagnostic) Problems {
+	errs := slices.DeleteFunc(scenario.Sorted(diags), func(d scenario.Diagnostic) bool { return d.Severity != scenario.Error })
+	return Problems(errs)
 }
 
-// over lays the flags over a scenario whose paths are relative to dir.
-func (q *Request) over(s *v1alpha1.Scenario, dir string) error {
-	spec := &s.Spec
-	relative := func(p string) string {
-		if abs, err := filepath.Abs(p); err == nil {
-			if base, err := filepath.Abs(dir); err == nil {
-				if r, err := filepath.Rel(base, abs); err == nil {
-					return r
-				}
-			}
-		}
-		return p
-	}
+// over lays the flags over a scenario.
+func (q *Request) over(l *scenario.Loaded) []scenario.Diagnostic {
+	spec := &l.Scenario.Spec
+	none := v1alpha1.Source{}
 	for _, m := range q.Manifests {
-		spec.Cluster.Manifests = append(spec.Cluster.Manifests, v1alpha1.Manifest{Path: relative(m)})
+		spec.Cluster.Manifests = append(spec.Cluster.Manifests, v1alpha1.Manifest{Path: l.Relative(m), Source: v1alpha1.Source{File: "--manifests"}})
 	}
-	if q.LoadCSV != "" {
-		if err := q.shortLoad(spec, relative, dir); err != nil {
-			return err
-		}
+	var diags []scenario.Diagnostic
+	wrong := func(flag string, err error) {
+		diags = append(diags, scenario.Diagnostic{File: flag, Severity: scenario.Error, Message: err.Error()})
 	}
-	if q.Hours > 0 {
-		spec.Duration = v1alpha1.Duration{}
+	if q.Hours != 0 {
+		l.Place(none, "spec.duration", "--hours")
 		if err := spec.Duration.UnmarshalText(fmt.Appendf(nil, "%gh", q.Hours)); err != nil {
-			return fmt.Errorf("--hours: %w", err)
+			wrong("--hours", err)
 		}
 	}
 	if q.Start != "" {
 		spec.Start = q.Start
+		l.Place(none, "spec.start", "--start")
 	}
 	switch {
 	case q.Seed != 0:
 		spec.Seeds = v1alpha1.Seeds{q.Seed}
+		l.Place(none, "spec.seeds", "--seed")
 	case q.Seeds != 0:
+		l.Place(none, "spec.seeds", "--seeds")
 		if err := spec.Seeds.UnmarshalText(fmt.Append(nil, q.Seeds)); err != nil {
-			return fmt.Errorf("--seeds: %w", err)
+			wrong("--seeds", err)
 		}
 	}
 	if q.Change != "" {
@@ -127,63 +123,94 @@ func (q *Request) over(s *v1alpha1.Scenario, dir string) error {
 		if at == "" {
 			at = "+1h"
 		}
-		spec.Steps = append(spec.Steps, v1alpha1.Step{Name: ChangeStep, At: at, Action: v1alpha1.Action{Apply: v1alpha1.Apply{{File: relative(q.Change)}}}})
+		change := v1alpha1.Source{File: "--filename"}
+		l.Place(change, "at", "--at")
+		spec.Steps = append(spec.Steps, v1alpha1.Step{Name: ChangeStep, At: at, Source: change, Action: v1alpha1.Action{Apply: v1alpha1.Apply{{File: l.Relative(q.Change)}}}})
 	}
 	for i, e := range q.Expect {
-		spec.Expect = append(spec.Expect, v1alpha1.Expectation{Name: fmt.Sprintf("--expect %d", i+1), CEL: e})
+		name := fmt.Sprintf("--expect %d", i+1)
+		spec.Expect = append(spec.Expect, v1alpha1.Expectation{Name: name, CEL: e, Source: v1alpha1.Source{File: name}})
 	}
-	return nil
+	if q.LoadCSV != "" {
+		diags = append(diags, q.shortLoad(l)...)
+	}
+	return diags
 }
 
 // shortLoad reads --load: columns time,rps or time,target,rps.
-func (q *Request) shortLoad(spec *v1alpha1.ScenarioSpec, relative func(string) string, dir string) error {
+func (q *Request) shortLoad(l *scenario.Loaded) []scenario.Diagnostic {
 	data, err := os.ReadFile(q.LoadCSV)
 	if err != nil {
-		return fmt.Errorf("--load: %w", err)
+		return []scenario.Diagnostic{{File: "--load", Severity: scenario.Error, Message: fmt.Sprintf("%s cannot be read: %s", q.LoadCSV, reason(err)), Hint: "check the path"}}
 	}
-	loads, rows := load.ParseShort(data, relative(q.LoadCSV))
-	if len(rows) > 0 {
-		errs := make([]error, len(rows))
-		for i, r := range rows {
-			errs[i] = fmt.Errorf("%s: %w", q.LoadCSV, r)
-		}
-		return errors.Join(errs...)
+	name := l.Relative(q.LoadCSV)
+	l.AddInput(name, data)
+	loads, bad := load.ParseShort(data, name)
+	var diags []scenario.Diagnostic
+	for _, b := range bad {
+		diags = append(diags, scenario.Diagnostic{File: l.Path(name), Line: b.Line, Severity: scenario.Error, Message: b.Message, Hint: b.Hint})
 	}
 	for i := range loads {
-		if loads[i].To == "" {
-			if loads[i].To, err = q.entrance(dir, spec); err != nil {
-				return err
+		if loads[i].To != "" || len(diags) > 0 {
+			continue
+		}
+		objects, more := objectsOf(l, true)
+		if len(more) > 0 {
+			return diags // said when the manifests are read for themselves
+		}
+		to, err := scenario.Entrance(objects)
+		if err != nil {
+			return append(diags, scenario.Diagnostic{File: l.Path(name), Line: 1, Severity: scenario.Error, Message: "it is not said where the requests go, and the manifests leave it open: " + err.Error()})
+		}
+		loads[i].To = to
+	}
+	l.Scenario.Spec.Load = append(l.Scenario.Spec.Load, loads...)
+	return diags
+}
+
+// reason is the cause of a file's error without its path, which is said beside it.
+func reason(err error) string {
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		return pathError.Err.Error()
+	}
+	return err.Error()
+}
+
+// objectsOf reads the manifests of a scenario, without those that it drops, in the order of installation, and holds the
+// scenario against them. Diagnostics may be warnings alone; with errors the objects are those that could be read.
+func objectsOf(l *scenario.Loaded, lenient bool) ([]manifest.Object, []scenario.Diagnostic) {
+	var objects []manifest.Object
+	var diags []scenario.Diagnostic
+	for _, m := range l.Scenario.Spec.Cluster.Manifests {
+		if _, err := os.Stat(l.Path(m.Path)); err != nil {
+			continue // said by Complete, at the place that names it
+		}
+		list, problems := manifest.Read(l.Dir, m.Path)
+		diags = append(diags, l.Problems(problems)...)
+		for _, o := range list {
+			if !dropped(l, o.Object) {
+				objects = append(objects, o)
 			}
 		}
 	}
-	spec.Load = append(spec.Load, loads...)
-	return nil
+	if !lenient {
+		diags = append(diags, l.Problems(scenario.UnknownKinds(objects))...)
+	}
+	manifest.InstallOrder(objects)
+	if !scenario.HasErrors(diags) {
+		diags = append(diags, l.Check(objects)...)
+	}
+	return objects, diags
 }
 
-// entrance is the one Service of the manifests that is reachable from outside.
-func (q *Request) entrance(dir string, spec *v1alpha1.ScenarioSpec) (string, error) {
-	objects, err := read(dir, spec.Cluster.Manifests)
-	if err != nil {
-		return "", err
-	}
-	to, err := scenario.Entrance(objects)
-	if err != nil {
-		return "", fmt.Errorf("--load does not say where the requests go, and the manifests leave it open: %w", err)
-	}
-	return to, nil
-}
-
-func read(dir string, list []v1alpha1.Manifest) ([]manifest.Object, error) {
-	var objects []manifest.Object
-	var errs []error
-	for _, m := range list {
-		o, problems := manifest.Read(dir, m.Path)
-		objects = append(objects, o...)
-		for _, p := range problems {
-			errs = append(errs, p)
+func dropped(l *scenario.Loaded, o *unstructured.Unstructured) bool {
+	for _, pattern := range l.Scenario.Spec.Cluster.Drop {
+		if scenario.Dropped(pattern, o) {
+			return true
 		}
 	}
-	return objects, errors.Join(errs...)
+	return false
 }
 
 // Document is what a run gets, and what reports say of it.
@@ -195,31 +222,12 @@ type Document struct {
 // Prepare reads the manifests of a scenario and holds the scenario against them. Warnings are to be said on top of the
 // report.
 func Prepare(l *scenario.Loaded, lenient bool) (*Document, []string, error) {
-	objects, err := read(l.Dir, l.Scenario.Spec.Cluster.Manifests)
-	if err != nil {
-		return nil, nil, err
-	}
-	kept := objects[:0]
-	for _, o := range objects {
-		dropped := false
-		for _, pattern := range l.Scenario.Spec.Cluster.Drop {
-			dropped = dropped || scenario.Dropped(pattern, o.Object)
-		}
-		if !dropped {
-			kept = append(kept, o)
-		}
-	}
-	objects = kept
-	if unknown := scenario.UnknownKinds(objects); len(unknown) > 0 && !lenient {
-		return nil, nil, errors.Join(unknown...)
-	}
-	manifest.InstallOrder(objects)
-	diags := l.Check(objects)
+	objects, diags := objectsOf(l, lenient)
 	if scenario.HasErrors(diags) {
-		return nil, nil, Problems(diags)
+		return nil, nil, problems(diags)
 	}
 	var warnings []string
-	for _, d := range diags {
+	for _, d := range scenario.Sorted(append(slices.Clone(l.Warnings), diags...)) {
 		warnings = append(warnings, d.String())
 	}
 	d := &Document{Document: play.Document{Scenario: l.Scenario, Lenient: lenient}, objects: objects}
@@ -237,9 +245,11 @@ func Prepare(l *scenario.Loaded, lenient bool) (*Document, []string, error) {
 		d.Objects = append(d.Objects, play.Object{Object: json.RawMessage(strings.TrimSpace(string(b))), File: o.File, Line: o.Line})
 	}
 	if file := l.Scenario.Spec.Controllers.Kubernetes.SchedulerConfig; file != "" {
-		if d.Scheduler, err = os.ReadFile(l.Path(file)); err != nil {
+		data, err := os.ReadFile(l.Path(file))
+		if err != nil {
 			return nil, nil, fmt.Errorf("controllers.kubernetes.schedulerConfig: %w", err)
 		}
+		d.Scheduler = data
 	}
 	if len(d.Scenario.Spec.Cluster.Pools) == 0 {
 		pool, note := fittingPool(objects)
@@ -414,7 +424,7 @@ func fittingPool(objects []manifest.Object) (v1alpha1.Pool, record.Assumed) {
 	const nodeCPU, nodeMemory, nodePods = 3.6, 13 << 30, 50.0 // what pods can use of an m5.xlarge
 	n := int32(max(spare*cpu/nodeCPU, spare*memory/nodeMemory, spare*float64(pods)/nodePods)) + 1
 	n = max(n, 3)
-	pool := v1alpha1.Pool{Name: scenario.PoolDefault, Type: "m5.xlarge", Size: &n, Zones: []string{"a", "b", "c"}}
+	pool := v1alpha1.Pool{Name: scenario.PoolDefault, Type: "m5.xlarge", Size: &n, Zones: scenario.MadeZones}
 	return pool, record.Assumed{What: "the cluster's nodes", Value: fmt.Sprintf("%d m5.xlarge in three zones", n), Because: fmt.Sprintf("the manifests request %.1f cores and %.1f GiB, and a third more is kept free", cpu, memory/(1<<30)),
 		ReplaceBy: "spec.cluster.pools"}
 }

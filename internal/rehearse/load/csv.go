@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
+	"github.com/fairway-dev/fairway/internal/rehearse/scenario/spelling"
 )
 
 const (
@@ -22,22 +24,15 @@ const (
 	gapSteps = 5
 	// unixMin is the least number read as unix seconds (March 1973); smaller ones count from the first row.
 	unixMin = 1e8
-	// rowErrorsMax bounds what is reported of one file.
-	rowErrorsMax = 20
+	// lineErrorsMax bounds what is reported of one file.
+	lineErrorsMax = 20
 )
 
-// RowError is one thing wrong with a recorded curve. Row is the line of the file, the header being 1; 0 means all of it.
-type RowError struct {
-	Row     int
+// LineError is one thing wrong with a recorded curve. Line counts from 1, which is the header; 0 means the whole file.
+type LineError struct {
+	Line    int
 	Message string
-}
-
-// Error names the row.
-func (e RowError) Error() string {
-	if e.Row == 0 {
-		return e.Message
-	}
-	return fmt.Sprintf("row %d: %s", e.Row, e.Message)
+	Hint    string // how to put it right; may be empty
 }
 
 // sheet is a CSV file read into columns of text.
@@ -45,12 +40,12 @@ type sheet struct {
 	header []string
 	rows   [][]string
 	lines  []int
-	errors []RowError
+	errors []LineError
 }
 
-func (s *sheet) fail(row int, format string, args ...any) {
-	if len(s.errors) < rowErrorsMax {
-		s.errors = append(s.errors, RowError{row, fmt.Sprintf(format, args...)})
+func (s *sheet) fail(line int, hint, format string, args ...any) {
+	if len(s.errors) < lineErrorsMax {
+		s.errors = append(s.errors, LineError{line, fmt.Sprintf(format, args...), hint})
 	}
 }
 
@@ -66,11 +61,11 @@ func read(data []byte) *sheet {
 		}
 		var bad *csv.ParseError
 		if errors.As(err, &bad) {
-			s.fail(bad.Line, "%v", bad.Err)
+			s.fail(bad.Line, "check the quotes", "this is not CSV: %v", bad.Err)
 			return s
 		}
 		if err != nil {
-			s.fail(0, "%v", err)
+			s.fail(0, "", "%v", err)
 			return s
 		}
 		line, _ := r.FieldPos(0)
@@ -82,11 +77,11 @@ func read(data []byte) *sheet {
 			continue
 		}
 		if len(record) != len(s.header) {
-			s.fail(line, "%d values for %d columns", len(record), len(s.header))
+			s.fail(line, "every row has one value a column", "%d values for %d columns", len(record), len(s.header))
 			continue
 		}
 		if len(s.rows) == rowsMax {
-			s.fail(line, "more than %d rows", rowsMax)
+			s.fail(line, "write a row a minute", "more than %d rows", rowsMax)
 			return s
 		}
 		s.rows, s.lines = append(s.rows, record), append(s.lines, line)
@@ -97,22 +92,22 @@ func read(data []byte) *sheet {
 
 func (s *sheet) checkHeader() {
 	if s.header == nil {
-		s.fail(0, "the file is empty; the first row names the columns, for example time,rps")
+		s.fail(0, "the first row names the columns, for example time,rps", "the file is empty")
 		return
 	}
 	seen := map[string]bool{}
 	for _, name := range s.header {
 		if _, err := strconv.ParseFloat(name, 64); err == nil {
-			s.fail(1, "the first row must name the columns, for example time,rps, but holds %q", name)
+			s.fail(1, "write for example time,rps", "the first row must name the columns, but holds %q", name)
 			return
 		}
 		if seen[name] {
-			s.fail(1, "the column %q is there twice", name)
+			s.fail(1, "remove one of them", "the column %q is there twice", name)
 		}
 		seen[name] = true
 	}
 	if len(s.rows) == 0 && len(s.errors) == 0 {
-		s.fail(0, "there are no rows below the header")
+		s.fail(0, "write for example 0,20 for time,rps", "there are no rows below the header")
 	}
 }
 
@@ -127,7 +122,7 @@ func (s *sheet) column(name string) int {
 
 // ParseCSV reads a recorded curve. The table's times rise strictly; gaps are filled as c.Gaps says, and are errors by
 // default. With errors the table is nil.
-func ParseCSV(data []byte, c *v1alpha1.CSVLoad) (*v1alpha1.CSVTable, []RowError) {
+func ParseCSV(data []byte, c *v1alpha1.CSVLoad) (*v1alpha1.CSVTable, []LineError) {
 	s := read(data)
 	if len(s.errors) > 0 {
 		return nil, s.errors
@@ -138,7 +133,7 @@ func ParseCSV(data []byte, c *v1alpha1.CSVLoad) (*v1alpha1.CSVTable, []RowError)
 	}
 	timeColumn := s.column(timeName)
 	if timeColumn < 0 {
-		s.fail(1, "there is no column %q; columns are %s", timeName, strings.Join(s.header, ", "))
+		s.fail(1, spelling.Suggest(timeName, s.header), "there is no column %q", timeName)
 		return nil, s.errors
 	}
 	columns := s.routeColumns(c, timeColumn)
@@ -168,31 +163,53 @@ func (s *sheet) routeColumns(c *v1alpha1.CSVLoad, timeColumn int) []routeColumn 
 	for name, route := range c.Columns {
 		i := s.column(name)
 		if i < 0 {
-			s.fail(1, "there is no column %q; columns are %s", name, strings.Join(s.header, ", "))
+			s.fail(1, spelling.Suggest(name, s.header), "there is no column %q", name)
 			continue
 		}
 		columns = append(columns, routeColumn{route, i})
 	}
 	if len(c.Columns) == 0 {
-		for i, name := range s.header {
-			if i == timeColumn {
-				continue
-			}
-			if isTotal(name) {
-				return []routeColumn{{"*", i}}
-			}
-			columns = append(columns, routeColumn{name, i})
-		}
+		columns = s.allColumns(timeColumn)
 	}
 	sort.Slice(columns, func(i, j int) bool { return columns[i].route < columns[j].route })
 	if len(columns) == 0 {
-		s.fail(1, "there is no column of rates beside the time; write for example time,rps")
+		if len(s.errors) == 0 {
+			s.fail(1, "write for example time,rps", "there is no column of rates beside the time")
+		}
 	}
 	for i := 1; i < len(columns); i++ {
 		if columns[i].route == columns[i-1].route {
-			s.fail(1, "two columns give the route %q", columns[i].route)
+			s.fail(1, "give each its own route", "two columns give the route %q", columns[i].route)
 		}
 	}
+	return columns
+}
+
+// allColumns are those of a file of which nobody said what to read: all requests in one column, or a column a route.
+// What would be left out is refused, because nobody would notice.
+func (s *sheet) allColumns(timeColumn int) []routeColumn {
+	var columns []routeColumn
+	total := ""
+	for i, name := range s.header {
+		if i == timeColumn {
+			continue
+		}
+		if isTotal(name) {
+			total = name
+		}
+		columns = append(columns, routeColumn{name, i})
+	}
+	if total == "" {
+		return columns
+	}
+	for _, c := range columns {
+		if c.route != total {
+			s.fail(1, fmt.Sprintf("write csv.columns: {%s: \"*\"} to read that one alone, or remove one of them", total),
+				"the columns %s and %s are given, and it is unclear which counts", total, c.route)
+			return nil
+		}
+	}
+	columns[0].route = "*"
 	return columns
 }
 
@@ -204,13 +221,13 @@ func (s *sheet) values(column int) []float64 {
 		v, err := strconv.ParseFloat(row[column], 64)
 		switch {
 		case row[column] == "":
-			s.fail(s.lines[i], "%s is empty", s.header[column])
+			s.fail(s.lines[i], "write 0 for no requests", "%s is empty", s.header[column])
 		case err != nil || math.IsNaN(v) || math.IsInf(v, 0):
-			s.fail(s.lines[i], "%s is %q, which is not a number", s.header[column], row[column])
+			s.fail(s.lines[i], "write requests a second, without a unit", "%s is %q, which is not a number", s.header[column], row[column])
 		case v < 0:
-			s.fail(s.lines[i], "%s is %s; a rate is 0 or more", s.header[column], row[column])
+			s.fail(s.lines[i], "a rate is 0 or more", "%s is %s", s.header[column], row[column])
 		case v > v1alpha1.RateMax:
-			s.fail(s.lines[i], "%s is %s, above %g a second, which no load is", s.header[column], row[column], float64(v1alpha1.RateMax))
+			s.fail(s.lines[i], "write requests a second", "%s is %s, above %g a second, which no load is", s.header[column], row[column], float64(v1alpha1.RateMax))
 		}
 		values[i] = v
 	}
@@ -225,7 +242,7 @@ func (s *sheet) times(column int) (times []float64, absolute bool) {
 		text := row[column]
 		seconds, stamped, offset, err := instant(text)
 		if err != nil {
-			s.fail(s.lines[i], "the time %q is neither RFC 3339 nor seconds", text)
+			s.fail(s.lines[i], "write for example 2026-11-27T09:00:00Z, or 3600", "the time %q is neither RFC 3339 nor seconds", text)
 			continue
 		}
 		isAbsolute := stamped || seconds >= unixMin
@@ -233,11 +250,13 @@ func (s *sheet) times(column int) (times []float64, absolute bool) {
 		case i == 0:
 			absolute, zone = isAbsolute, offset
 		case isAbsolute != absolute:
-			s.fail(s.lines[i], "the time %q is of another kind than the first", text)
+			s.fail(s.lines[i], "write all times in the same way", "the time %q is of another kind than the first", text)
 		case offset != zone:
-			s.fail(s.lines[i], "the time %q has another zone than the first; write all in one", text)
-		case seconds <= times[i-1]:
-			s.fail(s.lines[i], "the time %q is not after the row before it", text)
+			s.fail(s.lines[i], "write all times in one zone", "the time %q has another zone than the first", text)
+		case seconds == times[i-1]:
+			s.fail(s.lines[i], "keep one of them", "the time %q is there twice, first in line %d", text, s.lines[i-1])
+		case seconds < times[i-1]:
+			s.fail(s.lines[i], "sort the rows by time", "the time %q is before that of line %d, %q", text, s.lines[i-1], s.rows[i-1][column])
 		}
 		times[i] = seconds
 	}
@@ -301,7 +320,7 @@ func (s *sheet) gaps(t *v1alpha1.CSVTable, mode string) {
 			push(at+usual, i, true)
 			push(t.Times[i+1]-usual, i, true)
 		default:
-			s.fail(s.lines[i+1], "a gap of %s where a step is usually %s; write gaps: hold or gaps: zero to allow it",
+			s.fail(s.lines[i+1], "fill it, or use a scenario with csv.gaps: hold or zero", "a gap of %s where a step is usually %s",
 				seconds(steps[i]), seconds(usual))
 		}
 	}
@@ -313,24 +332,26 @@ func seconds(s float64) string {
 	return v1alpha1.DurationOf(time.Duration(s * float64(time.Second)).Round(time.Millisecond)).String()
 }
 
+// shortColumns are those that the short form knows.
+var shortColumns = []string{"time", "target", "rps"}
+
 // ParseShort reads the short form of --load: columns time,rps, or time,target,rps. It gives one load for each target,
-// sorted; in the first form one load without a target, which the caller must find.
-func ParseShort(data []byte, file string) ([]v1alpha1.Load, []RowError) {
+// sorted, with the line that names it first; in the first form one load without a target, which the caller must find.
+func ParseShort(data []byte, file string) ([]v1alpha1.Load, []LineError) {
 	s := read(data)
+	if len(s.errors) == 0 {
+		s.checkShort()
+	}
 	if len(s.errors) > 0 {
 		return nil, s.errors
 	}
 	target, rate := s.column("target"), s.column("rps")
-	if s.column("time") < 0 || rate < 0 {
-		s.fail(1, "columns are %s; write time,rps or time,target,rps", strings.Join(s.header, ", "))
-		return nil, s.errors
-	}
 	groups := map[string]*sheet{}
 	for i, row := range s.rows {
 		name := ""
 		if target >= 0 {
 			if name = row[target]; name == "" {
-				s.fail(s.lines[i], "target is empty")
+				s.fail(s.lines[i], "write namespace/service, for example shop/frontend", "target is empty")
 				continue
 			}
 		}
@@ -354,11 +375,22 @@ func ParseShort(data []byte, file string) ([]v1alpha1.Load, []RowError) {
 			g.gaps(t, "error")
 		}
 		s.errors = append(s.errors, g.errors...)
-		loads = append(loads, v1alpha1.Load{Name: name, To: name, CSV: &v1alpha1.CSVLoad{File: file, Table: t}})
+		loads = append(loads, v1alpha1.Load{Name: name, To: name, CSV: &v1alpha1.CSVLoad{File: file, Table: t}, Source: v1alpha1.Source{File: file, Line: g.lines[0]}})
 	}
-	if len(s.errors) > 0 {
-		sort.SliceStable(s.errors, func(i, j int) bool { return s.errors[i].Row < s.errors[j].Row })
-		return nil, s.errors
+	sort.SliceStable(s.errors, func(i, j int) bool { return s.errors[i].Line < s.errors[j].Line })
+	return loads, s.errors
+}
+
+// checkShort holds the header against the columns of the short form.
+func (s *sheet) checkShort() {
+	for _, name := range s.header {
+		if !slices.Contains(shortColumns, name) {
+			s.fail(1, spelling.Suggest(name, shortColumns), "unknown column %q", name)
+		}
 	}
-	return loads, nil
+	for _, name := range []string{"time", "rps"} {
+		if len(s.errors) == 0 && s.column(name) < 0 {
+			s.fail(1, "write time,rps or time,target,rps", "there is no column %q", name)
+		}
+	}
 }

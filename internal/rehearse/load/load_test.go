@@ -264,11 +264,11 @@ func TestRecordedCurvesAreRead(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongInARecordedCurveIsNamedByRow(t *testing.T) {
+func TestWhatIsWrongInARecordedCurveIsNamedByLine(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		text string
-		row  int
+		line int
 		says string
 	}{
 		{"", 0, "empty"},
@@ -276,7 +276,11 @@ func TestWhatIsWrongInARecordedCurveIsNamedByRow(t *testing.T) {
 		{"time,rps\n0,1\n60,NaN\n", 3, "not a number"},
 		{"time,rps\n0,1\n60,-2\n", 3, "a rate is 0 or more"},
 		{"time,rps\n0,1\n60,\n", 3, "is empty"},
-		{"time,rps\n0,1\n60,2\n30,3\n", 4, "not after the row before"},
+		{"time,rps\n0,1\n60,2\n30,3\n", 4, `before that of line 3, "60"; sort the rows`},
+		{"time,rps\n0,1\n60,2\n60,3\n", 4, "there twice, first in line 3"},
+		{"time,rps\n0,4/s\n", 2, "without a unit"},
+		{"time,rps,browse\n0,1,1\n", 1, `unclear which counts; write csv.columns: {rps: "*"}`},
+		{"timme,rps\n0,1\n", 1, "did you mean timme?"},
 		{"time,rps\n0,1\n60,2\n120,3\n180,3\n9000,3\n", 6, "a gap of 2h27m where a step is usually 1m"},
 		{"time,rps\n2026-01-05T00:00:00Z,1\n2026-01-05T02:00:00+01:00,2\n", 3, "another zone"},
 		{"time,rps\n0,1\n1800000000,2\n", 3, "another kind"},
@@ -287,8 +291,8 @@ func TestWhatIsWrongInARecordedCurveIsNamedByRow(t *testing.T) {
 		{"time,rps\n0,99999999999\n", 2, "no load is"},
 	} {
 		_, bad := ParseCSV([]byte(c.text), &v1alpha1.CSVLoad{})
-		if len(bad) == 0 || bad[0].Row != c.row || !strings.Contains(bad[0].Message, c.says) {
-			t.Errorf("%q: %v; want row %d … %s", c.text, bad, c.row, c.says)
+		if len(bad) == 0 || bad[0].Line != c.line || !strings.Contains(bad[0].Message+"; "+bad[0].Hint, c.says) {
+			t.Errorf("%q: %v; want line %d … %s", c.text, bad, c.line, c.says)
 		}
 	}
 }
@@ -318,5 +322,29 @@ func BenchmarkNextOfADailyCurve(b *testing.B) {
 		if now = Next(p, now, 0.02); now.After(p.options.End) {
 			now = start
 		}
+	}
+}
+
+func TestTheShortFormRefusesWhatItWouldLeaveOut(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		text string
+		line int
+		says string
+	}{
+		{"time,trget,rps\n0,shop/web,1\n", 1, `unknown column "trget"; did you mean target?`},
+		{"time,rps,users\n0,1,2\n", 1, `unknown column "users"; known are rps, target, time`},
+		{"time,target\n0,shop/web\n", 1, `no column "rps"`},
+		{"time,target,rps\n0,shop/web,1\n60,,1\n", 3, "target is empty"},
+		{"time,target,rps\n0,shop/web,1\n60,shop/api,1\n60,shop/web,1\n30,shop/web,x\n", 5, "not a number"},
+	} {
+		_, bad := ParseShort([]byte(c.text), "r.csv")
+		if len(bad) == 0 || bad[0].Line != c.line || !strings.Contains(bad[0].Message+"; "+bad[0].Hint, c.says) {
+			t.Errorf("%q: %v; want line %d … %s", c.text, bad, c.line, c.says)
+		}
+	}
+	loads, bad := ParseShort([]byte("time,target,rps\n0,shop/web,1\n0,shop/api,1\n60,shop/web,1\n60,shop/api,1\n"), "r.csv")
+	if len(bad) > 0 || loads[0].Source != (v1alpha1.Source{File: "r.csv", Line: 3}) {
+		t.Errorf("the place of a target: %+v, %v", loads[0].Source, bad)
 	}
 }

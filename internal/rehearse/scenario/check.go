@@ -8,20 +8,25 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/rehearse/manifest"
+	"github.com/fairway-dev/fairway/internal/rehearse/scenario/spelling"
 )
 
 // Check holds a scenario against the objects it is played on: every Service, workload, container and quota it names
 // must exist. Objects that steps apply count as existing.
 func Check(s *v1alpha1.Scenario, objects []manifest.Object) []Diagnostic {
-	return (&Loaded{Scenario: *s, places: places{}}).Check(objects)
+	return New(*s, "").Check(objects)
 }
 
-// Check is the function of that name, with places as precise as Load's.
+// Check is the function of that name, with places as precise as Load's. When not all objects could be read it says nothing.
 func (l *Loaded) Check(objects []manifest.Object) []Diagnostic {
-	c := &checker{validator: &validator{scenario: &l.Scenario, places: l.places}, names: index(&l.Scenario, objects)}
+	if l.unread {
+		return nil
+	}
+	c := &checker{validator: &validator{scenario: &l.Scenario, places: l.places, broken: l.broken}, names: index(&l.Scenario, objects)}
 	spec := &l.Scenario.Spec
 	c.cluster(&spec.Cluster)
 	for i := range spec.Load {
@@ -129,8 +134,7 @@ func (c *checker) warn(at v1alpha1.Source, field, hint, format string, args ...a
 // target reports a reference to nothing.
 func (c *checker) target(at v1alpha1.Source, field, what string, w v1alpha1.Workload, accept func(string) bool) *unstructured.Unstructured {
 	found := c.names.find(w, accept)
-	if found == nil {
-		_, namespace, name, _ := w.Split()
+	if _, namespace, name, ok := w.Split(); found == nil && ok { // what is no reference has been refused before
 		c.fail(at, field, suggestObject(namespace, name, c.names.short(accept)), "there is no %s %s", what, w)
 	}
 	return found
@@ -143,7 +147,7 @@ func suggestObject(namespace, name string, known []string) string {
 			return fmt.Sprintf("did you mean %s?", one)
 		}
 	}
-	return suggest(namespace+"/"+name, known)
+	return spelling.Suggest(namespace+"/"+name, known)
 }
 
 func (c *checker) cluster(cluster *v1alpha1.Cluster) {
@@ -192,7 +196,37 @@ func Dropped(pattern string, o *unstructured.Unstructured) bool {
 }
 
 func (c *checker) load(l *v1alpha1.Load) {
-	c.target(l.Source, "to", "Service or Deployment", v1alpha1.Workload(l.To), func(kind string) bool { return isService(kind) || kind == "Deployment" })
+	o := c.target(l.Source, "to", "Service or Deployment", v1alpha1.Workload(l.To), func(kind string) bool { return isService(kind) || kind == "Deployment" })
+	if o == nil || !isService(o.GetKind()) {
+		return
+	}
+	selector, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector")
+	if !c.names.selected(o.GetNamespace(), selector) {
+		c.fail(l.Source, "to", "make its selector that of a workload's pods", "nothing answers at Service %s: no workload's pods have the labels %s", l.To, labels.Set(selector))
+	}
+}
+
+// selected tells whether a Service's selector matches the pods of a workload, or may do so: what kinds of other groups make
+// is not known.
+func (n *names) selected(namespace string, selector map[string]string) bool {
+	match := labels.SelectorFromSet(selector)
+	for _, key := range n.ordered {
+		o := n.objects[key]
+		if !scheme.Scheme.IsGroupRegistered(o.GroupVersionKind().Group) {
+			return true
+		}
+		made := o.GetLabels()
+		if o.GetKind() != "Pod" {
+			var ok bool
+			if made, ok, _ = unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels"); !ok {
+				continue
+			}
+		}
+		if o.GetNamespace() == namespace && len(selector) > 0 && match.Matches(labels.Set(made)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *checker) service(s *v1alpha1.Service, prefix string) {
@@ -202,7 +236,7 @@ func (c *checker) service(s *v1alpha1.Service, prefix string) {
 		namespace = s.Match.Namespace
 	case strings.ContainsAny(s.Match.Name, "*?["):
 		if !c.names.globMatches(s.Match.Name) {
-			c.warn(s.Source, prefix+"match", suggest(s.Match.Name, c.names.short(isTarget)), "match: nothing matches %q", s.Match.Name)
+			c.warn(s.Source, prefix+"match", spelling.Suggest(s.Match.Name, c.names.short(isTarget)), "match: nothing matches %q", s.Match.Name)
 		}
 		namespace = literalNamespace(s.Match.Name)
 	default:
@@ -248,7 +282,7 @@ func (c *checker) calls(at v1alpha1.Source, field, namespace string, calls v1alp
 		for _, call := range group {
 			ns, service, _ := call.Resolve(namespace, exists)
 			if !exists(ns, service) {
-				c.fail(at, indexed(field, i), suggest(service, c.names.inNamespace(ns)), "calls: there is no Service %s/%s", ns, service)
+				c.fail(at, indexed(field, i), spelling.Suggest(service, c.names.inNamespace(ns)), "calls: there is no Service %s/%s", ns, service)
 			}
 		}
 	}
@@ -338,7 +372,7 @@ func (c *checker) container(at v1alpha1.Source, w *unstructured.Unstructured, a 
 				return
 			}
 		}
-		c.fail(at, "setImage.container", suggest(a.Container, names), "%s has no container %q", a.Workload, a.Container)
+		c.fail(at, "setImage.container", spelling.Suggest(a.Container, names), "%s has no container %q", a.Workload, a.Container)
 	case len(names) > 1 && len(same) != 1:
 		c.fail(at, "setImage", "write container: "+strings.Join(names, " or "), "%s has %d containers, and the image does not tell which is meant", a.Workload, len(names))
 	}

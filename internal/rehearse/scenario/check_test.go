@@ -11,17 +11,17 @@ const shop = `
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: frontend, namespace: shop}
-spec: {template: {spec: {containers: [{name: server, image: example/frontend:v1}, {name: sidecar, image: example/proxy:v1}]}}}
+spec: {template: {metadata: {labels: {app: frontend}}, spec: {containers: [{name: server, image: example/frontend:v1}, {name: sidecar, image: example/proxy:v1}]}}}
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: frontend, namespace: shop}
-spec: {type: ClusterIP}
+spec: {type: ClusterIP, selector: {app: frontend}}
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: frontend-external, namespace: shop}
-spec: {type: LoadBalancer}
+spec: {type: LoadBalancer, selector: {app: frontent}}
 ---
 apiVersion: v1
 kind: Service
@@ -46,6 +46,7 @@ func TestNamesOfNothingAreReportedWithTheNearest(t *testing.T) {
 	for _, c := range []struct{ fragment, says string }{
 		{"  load: [{to: shop/frontent, rate: 1}]", "4:10: error: there is no Service or Deployment shop/frontent; did you mean shop/frontend?"},
 		{"  load: [{to: shop/frontend, rate: 1}]", ""},
+		{"  load: [{to: shop/frontend-external, rate: 1}]", "4:10: error: nothing answers at Service shop/frontend-external: no workload's pods have the labels app=frontent"},
 		{"  load: [{to: Deployment/shop/frontend, rate: 1}]", ""},
 		{"  services: [{match: shop/cort, cpu: 1ms}]", "no Service or workload shop/cort; did you mean shop/cart?"},
 		{"  load: [{to: prod/cart, rate: 1}]", "did you mean shop/cart?"},

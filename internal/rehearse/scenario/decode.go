@@ -26,8 +26,19 @@ type decoder struct {
 	file   string
 	diags  diagnostics
 	places places
+	broken broken
 	nodes  int
 }
+
+// broken remembers what could not be read, down to the elements and fields it is in: whatever is said of those later would
+// be about a value that nobody wrote.
+type broken map[placeKey]bool
+
+// at tells whether a field could not be read, in whole or in part; for an element, whether anything in it could not.
+func (b broken) at(element v1alpha1.Source, path string) bool { return b[placeKey{element, path}] }
+
+// list tells whether anything in a list of the spec could not be read, so that a name may be missing from it.
+func (b broken) list(path string) bool { return b[placeKey{path: path}] }
 
 // places remembers the position of every field, by the source of the element it belongs to (a step, a load) and its path
 // within, such as "killPods.count".
@@ -117,6 +128,12 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, s scope) {
 		return
 	}
 	d.places[placeKey{s.element, s.path}] = d.at(n)
+	before := len(d.diags)
+	defer func() {
+		if len(d.diags) > before {
+			d.broken[placeKey{s.element, s.path}] = true
+		}
+	}()
 	t := v.Type()
 	if t.Kind() == reflect.Pointer {
 		v.Set(reflect.New(t.Elem()))

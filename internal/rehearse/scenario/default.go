@@ -51,6 +51,9 @@ const (
 	NoWorseToleranceDefault = 0.02
 )
 
+// MadeZones are the zones of the pool that is made when none is given.
+var MadeZones = []string{"a", "b", "c"}
+
 // Default fills in everything a scenario leaves open. It is idempotent. Curves of files must have been read before,
 // because the longest of them may give the duration.
 func Default(s *v1alpha1.Scenario) {

@@ -17,8 +17,9 @@ const (
 	Warning Severity = "warning"
 )
 
-// Diagnostic is one thing to say about a scenario, at the place it is written. Line and Column count from 1; both are 0
-// when the place is a file as a whole.
+// Diagnostic is one thing to say about a scenario, at the place it is written. Line and Column count from 1. Both are 0
+// when the place is a file as a whole, the column also where a line is all there is to point at. A File that begins with
+// two dashes is a flag of the command line.
 type Diagnostic struct {
 	File     string   `json:"file"`
 	Line     int      `json:"line,omitempty"`
@@ -35,7 +36,10 @@ func (d Diagnostic) String() string {
 		b.WriteString("scenario")
 	}
 	if d.Line > 0 {
-		fmt.Fprintf(&b, ":%d:%d", d.Line, d.Column)
+		fmt.Fprintf(&b, ":%d", d.Line)
+	}
+	if d.Column > 0 {
+		fmt.Fprintf(&b, ":%d", d.Column)
 	}
 	fmt.Fprintf(&b, ": %s: %s", d.Severity, d.Message)
 	if d.Hint != "" {
@@ -66,6 +70,9 @@ func (d *diagnostics) add(severity Severity, at v1alpha1.Source, hint, format st
 	}
 	*d = append(*d, Diagnostic{at.File, at.Line, at.Column, severity, fmt.Sprintf(format, args...), hint})
 }
+
+// Sorted puts diagnostics in the order of files and lines and drops repetitions.
+func Sorted(all []Diagnostic) []Diagnostic { return diagnostics(all).sorted() }
 
 // sorted puts them in the order of the text and drops repetitions.
 func (d diagnostics) sorted() []Diagnostic {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -34,8 +35,13 @@ type Loaded struct {
 	Dir string
 	// Inputs are the files read, by name.
 	Inputs []Input
+	// Warnings are what is doubtful about it, but does not keep it from being played.
+	Warnings []Diagnostic
 
 	places places
+	broken broken
+	// unread is set when objects that names could refer to could not be read.
+	unread bool
 }
 
 // Input is a file that was read.
@@ -55,48 +61,97 @@ func (l *Loaded) Path(name string) string {
 // Load reads a scenario file, or the file scenario.yaml of a directory, with everything it includes and names. With an
 // error among the diagnostics the scenario must not be played.
 func Load(path string) (*Loaded, []Diagnostic) {
+	l, diags, readable := Read(path)
+	if readable {
+		diags = append(diags, l.Complete()...)
+	}
+	return l, diagnostics(diags).sorted()
+}
+
+// New is a scenario made by a program, such as one from command-line flags. Paths are relative to dir.
+func New(s v1alpha1.Scenario, dir string) *Loaded {
+	return &Loaded{Scenario: s, Dir: dir, places: places{}, broken: broken{}}
+}
+
+// Read reads a scenario file, or the file scenario.yaml of a directory, with everything it includes, for Complete to go on
+// with when it is readable: when errors are in it, but it is a scenario.
+func Read(path string) (l *Loaded, diags []Diagnostic, readable bool) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, FileName)
 	}
-	l := &Loaded{Dir: filepath.Dir(path), places: places{}}
+	l = New(v1alpha1.Scenario{}, filepath.Dir(path))
 	r := &reader{loaded: l, open: map[string]bool{}}
 	scenario := r.file(filepath.Base(path), v1alpha1.Source{File: filepath.Base(path)}, 0)
-	if scenario != nil && !HasErrors(r.diags) {
+	if scenario != nil {
 		l.Scenario = *scenario
-		r.diags = append(r.diags, l.complete()...)
 	}
-	return l, l.shown(r.diags)
+	return l, l.shown(r.diags), scenario != nil
 }
 
-// Complete does for a scenario made by a program, such as one from command-line flags, what Load does after reading:
-// files, checks, defaults. Paths are relative to dir.
-func Complete(s v1alpha1.Scenario, dir string) (*Loaded, []Diagnostic) {
-	l := &Loaded{Scenario: s, Dir: dir, places: places{}}
-	return l, l.shown(l.complete())
-}
-
-func (l *Loaded) complete() diagnostics {
-	v := &validator{scenario: &l.Scenario, places: l.places}
+// Complete does what is left after reading, and after what a program has laid over the scenario: files, checks, defaults.
+// The errors are all that can be found, those of what Read could not make out excepted.
+func (l *Loaded) Complete() []Diagnostic {
+	v := &validator{scenario: &l.Scenario, places: l.places, broken: l.broken}
 	v.all()
-	if HasErrors(v.diags) {
-		return v.diags
-	}
-	r := &reader{loaded: l}
+	r := &reader{loaded: l, diags: v.diags}
 	r.files()
-	if HasErrors(r.diags) {
-		return append(v.diags, r.diags...)
+	if whole := !HasErrors(r.diags) && !l.broken.list("spec"); whole {
+		Default(&l.Scenario)
+		r.curves()
 	}
-	Default(&l.Scenario)
-	r.curves()
 	sort.Slice(l.Inputs, func(i, j int) bool { return l.Inputs[i].Name < l.Inputs[j].Name })
-	return append(v.diags, r.diags...)
+	return l.shown(r.diags)
+}
+
+// Place says where a field of an element, or with no element of the scenario, comes from when no file has written it, such
+// as a flag.
+func (l *Loaded) Place(element v1alpha1.Source, field, from string) {
+	l.places[placeKey{element, field}] = v1alpha1.Source{File: from}
+}
+
+// Relative makes a path given on the command line one of the scenario.
+func (l *Loaded) Relative(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		if base, err := filepath.Abs(l.Dir); err == nil {
+			if relative, err := filepath.Rel(base, abs); err == nil {
+				return relative
+			}
+		}
+	}
+	return path
+}
+
+// AddInput remembers a file that was read for the scenario.
+func (l *Loaded) AddInput(name string, data []byte) {
+	sum := sha256.Sum256(data)
+	l.Inputs = append(l.Inputs, Input{filepath.ToSlash(name), hex.EncodeToString(sum[:])})
+}
+
+// Problems are errors of manifests, with files named the way the user did.
+func (l *Loaded) Problems(list []manifest.Problem) []Diagnostic {
+	var all diagnostics
+	for _, p := range list {
+		all.add(Error, v1alpha1.Source{File: p.File, Line: p.Line}, p.Hint, "%s", p.Message)
+	}
+	return l.shown(all)
+}
+
+// IsFlag tells that a Source is a flag of the command line.
+func IsFlag(file string) bool { return strings.HasPrefix(file, "--") }
+
+// pathHint says what the paths of a place are relative to.
+func pathHint(at v1alpha1.Source) string {
+	if IsFlag(at.File) {
+		return "check the path"
+	}
+	return "paths are relative to the scenario file"
 }
 
 // shown sorts, and names files the way the user did.
 func (l *Loaded) shown(all diagnostics) []Diagnostic {
 	out := all.sorted()
 	for i := range out {
-		if out[i].File != "" {
+		if out[i].File != "" && !IsFlag(out[i].File) {
 			out[i].File = l.Path(out[i].File)
 		}
 	}
@@ -161,11 +216,10 @@ func (r *reader) read(name string, at v1alpha1.Source) ([]byte, bool) {
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		r.fail(at, "paths are relative to the scenario file", "%s cannot be read: %s", name, reason(err))
+		r.fail(at, pathHint(at), "%s cannot be read: %s", name, reason(err))
 		return nil, false
 	}
-	sum := sha256.Sum256(data)
-	r.loaded.Inputs = append(r.loaded.Inputs, Input{filepath.ToSlash(name), hex.EncodeToString(sum[:])})
+	r.loaded.AddInput(name, data)
 	return data, true
 }
 
@@ -190,14 +244,13 @@ func (r *reader) file(name string, at v1alpha1.Source, depth int) *v1alpha1.Scen
 	}
 	r.open[name] = true
 	defer delete(r.open, name)
-	part, diags := parse(data, name)
+	part, diags, readable := parse(data, name)
 	r.diags = append(r.diags, diags...)
-	if HasErrors(diags) {
+	if !readable {
 		return nil
 	}
-	for k, v := range part.places {
-		r.loaded.places[k] = v
-	}
+	maps.Copy(r.loaded.places, part.places)
+	maps.Copy(r.loaded.broken, part.broken)
 	relocate(&part.Scenario.Spec, filepath.Dir(name))
 	whole := v1alpha1.Scenario{}
 	for i, include := range part.Scenario.Spec.Include {
@@ -262,8 +315,13 @@ func (r *reader) files() {
 	}
 	for i := range spec.Cluster.Manifests {
 		m := &spec.Cluster.Manifests[i]
+		if r.loaded.broken.at(m.Source, "") {
+			r.loaded.unread = true
+			continue
+		}
 		if _, err := os.Stat(r.loaded.Path(m.Path)); err != nil {
-			r.fail(m.Source, "paths are relative to the scenario file", "%s cannot be read: %s", m.Path, reason(err))
+			r.fail(m.Source, pathHint(m.Source), "%s cannot be read: %s", m.Path, reason(err))
+			r.loaded.unread = true
 		}
 	}
 	for i, name := range spec.Virtual.Programs {
@@ -279,7 +337,7 @@ func (r *reader) files() {
 
 func (r *reader) curve(l *v1alpha1.Load) {
 	c := l.CSV
-	if c == nil || c.Table != nil {
+	if c == nil || c.Table != nil || c.File == "" {
 		return
 	}
 	data, ok := r.read(c.File, r.loaded.places.of(l.Source, "csv.file"))
@@ -288,7 +346,7 @@ func (r *reader) curve(l *v1alpha1.Load) {
 	}
 	table, bad := load.ParseCSV(data, c)
 	for _, e := range bad {
-		r.fail(v1alpha1.Source{File: c.File, Line: e.Row, Column: 1}, "", "%s", e.Message)
+		r.fail(v1alpha1.Source{File: c.File, Line: e.Line}, e.Hint, "%s", e.Message)
 	}
 	c.Table = table
 }
@@ -334,11 +392,12 @@ func (r *reader) apply(s *v1alpha1.Step) {
 		at := r.loaded.places.of(s.Source, fmt.Sprintf("apply[%d]", i))
 		objects, problems := manifest.Read(r.loaded.Dir, item.File)
 		for _, p := range problems {
-			place := v1alpha1.Source{File: p.File, Line: p.Line, Column: 1}
+			place, message, hint := v1alpha1.Source{File: p.File, Line: p.Line}, p.Message, p.Hint
 			if p.Line == 0 {
-				place = at
+				place, message, hint = at, p.File+" "+p.Message, pathHint(at)
 			}
-			r.fail(place, p.Hint, "%s", p.Message)
+			r.fail(place, hint, "%s", message)
+			r.loaded.unread = true
 		}
 		for _, o := range objects {
 			data, err := o.Object.MarshalJSON()

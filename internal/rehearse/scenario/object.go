@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/fairway-dev/fairway/internal/rehearse/scenario/spelling"
 )
 
 // field is one key a struct can have in a scenario.
@@ -93,6 +95,12 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, s scope) {
 		v.FieldByIndex(shape.source).Set(reflect.ValueOf(element))
 		d.places[placeKey{element, ""}] = element
 		s = scope{element: element, depth: s.depth}
+		before := len(d.diags)
+		defer func() {
+			if len(d.diags) > before {
+				d.broken[placeKey{element, ""}] = true
+			}
+		}()
 	}
 	given, refused := map[string]bool{}, false
 	for _, p := range d.pairs(n) {
@@ -104,7 +112,7 @@ func (d *decoder) object(n *yaml.Node, v reflect.Value, s scope) {
 		}
 		f, ok := shape.byName[p.key.Value]
 		if !ok || f.internal {
-			d.fail(p.key, suggest(p.key.Value, shape.names()), "unknown field %q", p.key.Value)
+			d.fail(p.key, spelling.Suggest(p.key.Value, shape.names()), "unknown field %q", p.key.Value)
 			continue
 		}
 		target := v.FieldByIndex(f.index)
@@ -152,7 +160,7 @@ func (d *decoder) enum(n *yaml.Node, text string, owner reflect.Type, f field) {
 			return
 		}
 	}
-	d.fail(n, suggest(text, f.enum), "%s: %q is not known", f.name, text)
+	d.fail(n, spelling.Suggest(text, f.enum), "%s: %q is not known", f.name, text)
 }
 
 // enums checks the texts a short form has set.

@@ -18,28 +18,28 @@ import (
 // The file name is only for messages and positions. The scenario is as written: no defaults, no includes; a scenario
 // with errors holds what could be read.
 func Parse(text []byte, file string) (v1alpha1.Scenario, []Diagnostic) {
-	l, diags := parse(text, file)
-	if !HasErrors(diags) {
-		v := &validator{scenario: &l.Scenario, places: l.places, partial: len(l.Scenario.Spec.Include) > 0}
+	l, diags, readable := parse(text, file)
+	if readable {
+		v := &validator{scenario: &l.Scenario, places: l.places, broken: l.broken, partial: len(l.Scenario.Spec.Include) > 0}
 		v.all()
 		diags = append(diags, v.diags...)
 	}
 	return l.Scenario, diagnostics(diags).sorted()
 }
 
-// parse reads the text alone.
-func parse(text []byte, file string) (*Loaded, []Diagnostic) {
-	d := &decoder{file: file, places: places{}}
-	l := &Loaded{places: d.places}
+// parse reads the text alone. A text that is a scenario at all is readable, be there errors in it.
+func parse(text []byte, file string) (l *Loaded, diags []Diagnostic, readable bool) {
+	d := &decoder{file: file, places: places{}, broken: broken{}}
+	l = &Loaded{places: d.places, broken: d.broken}
 	documents := yaml.NewDecoder(bytes.NewReader(text))
 	var document, second yaml.Node
 	switch err := documents.Decode(&document); {
 	case errors.Is(err, io.EOF):
 		d.diags.add(Error, v1alpha1.Source{File: file, Line: 1, Column: 1}, "begin with apiVersion: fairway.dev/v1alpha1 and kind: Scenario", "the file is empty")
-		return l, d.diags
+		return l, d.diags, false
 	case err != nil:
 		d.syntax(err)
-		return l, d.diags
+		return l, d.diags, false
 	}
 	root := document.Content[0]
 	d.value(root, reflect.ValueOf(&l.Scenario).Elem(), scope{})
@@ -49,7 +49,8 @@ func parse(text []byte, file string) (*Loaded, []Diagnostic) {
 	} else if !errors.Is(err, io.EOF) {
 		d.syntax(err)
 	}
-	return l, d.diags.sorted()
+	readable = l.Scenario.APIVersion == v1alpha1.GroupVersion.String() && l.Scenario.Kind == v1alpha1.KindScenario && len(d.diags) < diagnosticsMax
+	return l, d.diags.sorted(), readable
 }
 
 var yamlLine = regexp.MustCompile(`line ([0-9]+): `)

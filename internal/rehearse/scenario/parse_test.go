@@ -221,6 +221,37 @@ func TestAllMistakesAreReportedAtOnce(t *testing.T) {
 	}
 }
 
+// Mistakes that different stages find: reading, meaning, files; none of them said of what another has made of it.
+func TestMistakesOfEveryStageAreReportedAtOnceAndOnlyOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, dir, map[string]string{
+		"scenario.yaml": head + `spec:
+  duration: 2 hours
+  cluster: {pools: [{name: web, type: m5.large, zons: [a, b]}], manifests: [nothere]}
+  load:
+  - {to: shop/web, csv: {file: r.csv}}
+  - {to: shop/web, rate: 5/fortnight, name: x}
+  steps:
+  - {at: "39:00", zoneOutage: {zone: b}}
+  - {at: "09:00", loadFactor: {load: y, factor: 2}}
+  expect:
+  - {cost: {max: -3}}
+`,
+		"r.csv": "time,rps\n0,1\n60,x\n",
+	})
+	_, diags := Load(dir)
+	want := []string{"r.csv:3: ", "scenario.yaml:4:13", "scenario.yaml:5:", "scenario.yaml:5:", "scenario.yaml:8:", "scenario.yaml:10:", "scenario.yaml:13:"}
+	if len(diags) != len(want) {
+		t.Errorf("%d diagnostics, want %d", len(diags), len(want))
+	}
+	for i, d := range diags {
+		if t.Log(d); i < len(want) && !strings.Contains(d.String(), want[i]) {
+			t.Errorf("want %s…", want[i])
+		}
+	}
+}
+
 func TestAliasesCannotBlowAScenarioUp(t *testing.T) {
 	t.Parallel()
 	text := "apiVersion: fairway.dev/v1alpha1\nkind: Scenario\nspec:\n  cluster:\n    drop:\n"

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
+	"github.com/fairway-dev/fairway/internal/rehearse/scenario/spelling"
 	"github.com/fairway-dev/fairway/internal/rehearse/scenario/zone"
 )
 
@@ -29,6 +30,7 @@ const (
 type validator struct {
 	scenario *v1alpha1.Scenario
 	places   places
+	broken   broken
 	// partial scenarios may refer to names of files not merged yet.
 	partial bool
 	diags   diagnostics
@@ -36,7 +38,11 @@ type validator struct {
 	end     time.Time // zero when the duration is not known yet
 }
 
+// fail reports on a field of an element, or with an empty path on the element as a whole, unless reading it has failed.
 func (v *validator) fail(element v1alpha1.Source, path, hint, format string, args ...any) {
+	if v.broken.at(element, path) {
+		return
+	}
 	v.diags.add(Error, v.places.of(element, path), hint, format, args...)
 }
 
@@ -60,8 +66,13 @@ func (v *validator) all() {
 }
 
 func (v *validator) clock(spec *v1alpha1.ScenarioSpec) {
+	d := spec.Duration.Duration
+	if d != 0 && (d < durationMin || d > durationMax) {
+		v.spec("duration", "write 1m to 90d", "duration: %s is out of range", spec.Duration)
+		d = 0
+	}
 	if _, err := zone.Load(spec.TimeZone); err != nil {
-		v.spec("timeZone", suggest(spec.TimeZone, zone.Names()), "timeZone: %v", err)
+		v.spec("timeZone", spelling.Suggest(spec.TimeZone, zone.Names()), "timeZone: %v", err)
 		return
 	}
 	start, err := StartTime(spec)
@@ -70,11 +81,7 @@ func (v *validator) clock(spec *v1alpha1.ScenarioSpec) {
 		return
 	}
 	v.start = start
-	if d := spec.Duration.Duration; d != 0 {
-		if d < durationMin || d > durationMax {
-			v.spec("duration", "write 1m to 90d", "duration: %s is out of range", spec.Duration)
-			return
-		}
+	if d != 0 {
 		v.end = start.Add(d)
 	}
 }
@@ -109,7 +116,7 @@ func (v *validator) run(spec *v1alpha1.ScenarioSpec) {
 	}
 	for i, kind := range spec.Report.Hide {
 		if !slices.Contains(record.Kinds, kind) {
-			v.spec(fmt.Sprintf("report.hide[%d]", i), suggest(kind, record.Kinds), "report.hide: %q is no kind of timeline entry", kind)
+			v.spec(fmt.Sprintf("report.hide[%d]", i), spelling.Suggest(kind, record.Kinds), "report.hide: %q is no kind of timeline entry", kind)
 		}
 	}
 	if n := spec.Report.Series; n != nil && *n < 0 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/rehearse/scenario/celenv"
+	"github.com/fairway-dev/fairway/internal/rehearse/scenario/spelling"
 )
 
 // ExpectationKind is the field an expectation sets, such as "slo"; empty when it sets none.
@@ -70,6 +71,14 @@ func (v *validator) expectation(e *v1alpha1.Expectation) {
 		if c.Max == nil && c.IdleShare == nil && c.PerRequest == nil {
 			v.fail(at, "cost", "write max, idleShare or perRequest", "cost bounds nothing")
 		}
+		for _, limit := range []struct {
+			name  string
+			value *float64
+		}{{"max", c.Max}, {"perRequest", c.PerRequest}} {
+			if limit.value != nil && *limit.value < 0 {
+				v.fail(at, "cost."+limit.name, "write 0 or more", "%s: %g is negative", limit.name, *limit.value)
+			}
+		}
 		v.share(at, "cost.idleShare", c.IdleShare)
 		if c.Of != "" {
 			v.workload(at, "cost.of", c.Of)
@@ -129,7 +138,7 @@ func (v *validator) recovery(at v1alpha1.Source, r *v1alpha1.RecoveryExpectation
 		v.fail(at, "recovery.load", "keep one of them", "recovery: a service and a load are given")
 	}
 	v.loadName(at, "recovery.load", r.Load)
-	if v.partial {
+	if v.partial || v.broken.list("spec.steps") {
 		return
 	}
 	var names []string
@@ -144,5 +153,5 @@ func (v *validator) recovery(at v1alpha1.Source, r *v1alpha1.RecoveryExpectation
 		}
 		names = append(names, name)
 	}
-	v.fail(at, "recovery.after", suggest(r.After, names), "after: there is no step %s", fmt.Sprintf("%q", r.After))
+	v.fail(at, "recovery.after", spelling.Suggest(r.After, names), "after: there is no step %s", fmt.Sprintf("%q", r.After))
 }

@@ -45,10 +45,18 @@ func (v *validator) loadTarget(l *v1alpha1.Load) {
 	case !ok && strings.Contains(l.To, "."):
 		v.fail(l.Source, "to", "until then name a Service, for example shop/frontend", "to: load on a host name is not built yet")
 	case !ok:
-		v.fail(l.Source, "to", "write namespace/service, for example shop/frontend", "to: %q is not a target", l.To)
+		v.fail(l.Source, "to", "write namespace/service, for example shop/frontend", "%s: %q is not a target", targetField(l), l.To)
 	case kind != "" && kind != "Service" && kind != "Deployment":
 		v.fail(l.Source, "to", "write Service/namespace/name or Deployment/namespace/name", "to: load goes to no %s", kind)
 	}
+}
+
+// targetField is how the target is called where the load was written: in a file with a column of them it stands there.
+func targetField(l *v1alpha1.Load) string {
+	if l.CSV != nil && l.CSV.File == l.Source.File {
+		return "target"
+	}
+	return "to"
 }
 
 // loadCurve checks that one curve is given, and that curve.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/rehearse/scenario/celenv"
+	"github.com/fairway-dev/fairway/internal/rehearse/scenario/spelling"
 )
 
 // poissonRateMax bounds a step's own rate: above one in ten seconds a unit was forgotten.
@@ -32,7 +33,7 @@ func (v *validator) steps(steps []v1alpha1.Step) {
 		v.modifiers(&steps[i])
 		v.action(&steps[i])
 	}
-	if !v.partial {
+	if !v.partial && !v.broken.list("spec.steps") {
 		v.afterReferences(steps, byName)
 	}
 }
@@ -171,7 +172,7 @@ func (v *validator) afterReferences(steps []v1alpha1.Step, byName map[string]int
 			continue
 		}
 		if _, ok := byName[s.After.Step]; !ok {
-			v.fail(s.Source, "after.step", suggest(s.After.Step, sortedKeys(byName)), "after: there is no step %q", s.After.Step)
+			v.fail(s.Source, "after.step", spelling.Suggest(s.After.Step, sortedKeys(byName)), "after: there is no step %q", s.After.Step)
 			continue
 		}
 		ring, at := []string{}, i
@@ -344,7 +345,7 @@ func (v *validator) nodes(at v1alpha1.Source, path string, t *v1alpha1.NodeTarge
 
 // poolName checks that a pool named by a step exists. Without pools in the scenario one is made, whose name is "default".
 func (v *validator) poolName(at v1alpha1.Source, path, name string) {
-	if name == "" || v.partial {
+	if name == "" || v.partial || v.broken.list("spec.cluster.pools") {
 		return
 	}
 	names := poolNames(v.scenario)
@@ -353,7 +354,7 @@ func (v *validator) poolName(at v1alpha1.Source, path, name string) {
 			return
 		}
 	}
-	v.fail(at, path, suggest(name, names), "there is no pool %q", name)
+	v.fail(at, path, spelling.Suggest(name, names), "there is no pool %q", name)
 }
 
 func poolNames(s *v1alpha1.Scenario) []string {
@@ -368,7 +369,7 @@ func poolNames(s *v1alpha1.Scenario) []string {
 }
 
 func (v *validator) zone(at v1alpha1.Source, path, name string) {
-	if name == "" || v.partial {
+	if name == "" || v.partial || v.broken.list("spec.cluster.pools") {
 		return
 	}
 	seen := map[string]bool{}
@@ -378,10 +379,12 @@ func (v *validator) zone(at v1alpha1.Source, path, name string) {
 		}
 	}
 	if len(v.scenario.Spec.Cluster.Pools) == 0 {
-		seen[ZoneDefault] = true
+		for _, z := range MadeZones {
+			seen[z] = true
+		}
 	}
 	if !seen[name] {
-		v.fail(at, path, suggest(name, sortedKeys(seen)), "there is no zone %q", name)
+		v.fail(at, path, spelling.Suggest(name, sortedKeys(seen)), "there is no zone %q", name)
 	}
 }
 
@@ -464,7 +467,7 @@ func (v *validator) otherActions(s *v1alpha1.Step) {
 }
 
 func (v *validator) loadName(at v1alpha1.Source, path, name string) {
-	if name == "" || v.partial {
+	if name == "" || v.partial || v.broken.list("spec.load") {
 		return
 	}
 	var names []string
@@ -475,7 +478,7 @@ func (v *validator) loadName(at v1alpha1.Source, path, name string) {
 		}
 		names = append(names, LoadName(l))
 	}
-	v.fail(at, path, suggest(name, names), "there is no load %q", name)
+	v.fail(at, path, spelling.Suggest(name, names), "there is no load %q", name)
 }
 
 // stepName is the name given to a step that has none: its action and its number.

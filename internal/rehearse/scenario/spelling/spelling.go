@@ -1,4 +1,5 @@
-package scenario
+// Package spelling finds the name somebody most likely meant, for the hints of error messages.
+package spelling
 
 import (
 	"fmt"
@@ -6,9 +7,9 @@ import (
 	"strings"
 )
 
-// nearest finds the name a writer most likely meant: the least edit distance (Levenshtein 1965, with Damerau's swap of
+// Nearest finds the name a writer most likely meant: the least edit distance (Levenshtein 1965, with Damerau's swap of
 // neighbours as one edit), at most one for every three letters. It is empty when nothing is near.
-func nearest(text string, names []string) string {
+func Nearest(text string, names []string) string {
 	best, distance := "", len(text)/3+1
 	for _, name := range names {
 		if d := editDistance(strings.ToLower(text), strings.ToLower(name)); d < distance {
@@ -44,11 +45,11 @@ func editDistance(a, b string) int {
 // listedMax bounds the names a hint lists.
 const listedMax = 24
 
-// suggest is the hint for a name that is not one of those known.
-func suggest(text string, names []string) string {
+// Suggest is the hint for a name that is not one of those known.
+func Suggest(text string, names []string) string {
 	sorted := append([]string(nil), names...)
 	sort.Strings(sorted)
-	if near := nearest(text, sorted); near != "" {
+	if near := Nearest(text, sorted); near != "" {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
 	switch {

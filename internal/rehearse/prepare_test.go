@@ -1,0 +1,111 @@
+package rehearse
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const web = `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec: {template: {metadata: {labels: {app: web}}, spec: {containers: [{name: web, image: nginx}]}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {type: LoadBalancer, selector: {app: web}}
+`
+
+// directory writes files into a directory of the test.
+func directory(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// refusal is what keeps a request from being played, by Scenario or by Prepare.
+func refusal(q Request) string {
+	l, err := Scenario(q)
+	if err == nil {
+		_, _, err = Prepare(l, false)
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func TestWhatFlagsGetWrongIsSaidOfTheFlagOrTheLine(t *testing.T) {
+	t.Parallel()
+	dir := directory(t, map[string]string{
+		"k8s/web.yaml":     web,
+		"good.csv":         "time,target,rps\n0,shop/web,1\n3600,shop/web,2\n",
+		"entrance.csv":     "time,rps\n0,1\n3600,2\n",
+		"target.csv":       "time,target,rps\n0,shop/web,1\n0,shop/wbe,2\n",
+		"form.csv":         "time,target,rps\n0,shop/web,1\n0,web,2\n",
+		"unit.csv":         "time,target,rps\n0,shop/web,1/s\n",
+		"kinds/wrong.yaml": "apiVersion: apps/v1\nkind: Deploymnt\nmetadata: {name: a}\n",
+	})
+	in := func(name string) string { return filepath.Join(dir, name) }
+	for name, c := range map[string]struct {
+		q    Request
+		says []string
+	}{
+		"nothing":          {Request{LoadCSV: in("good.csv")}, nil},
+		"one entrance":     {Request{LoadCSV: in("entrance.csv")}, nil},
+		"no such target":   {Request{LoadCSV: in("target.csv")}, []string{in("target.csv") + ":3: error: there is no Service or Deployment shop/wbe; did you mean shop/web?"}},
+		"no target":        {Request{LoadCSV: in("form.csv")}, []string{in("form.csv") + `:3: error: target: "web" is not a target`}},
+		"a unit":           {Request{LoadCSV: in("unit.csv")}, []string{in("unit.csv") + `:2: error: rps is "1/s", which is not a number`}},
+		"no such file":     {Request{LoadCSV: in("no.csv")}, []string{"--load: error: " + in("no.csv") + " cannot be read"}},
+		"no such manifest": {Request{Manifests: []string{in("no")}}, []string{"--manifests: error: ", "no cannot be read: no such file or directory; check the path"}},
+		"no such kind":     {Request{Manifests: []string{in("kinds")}}, []string{in("kinds/wrong.yaml") + ":1: error: Kubernetes has no kind Deploymnt"}},
+		"many": {Request{LoadCSV: in("unit.csv"), Hours: -1, Seeds: -2, Change: in("no.yaml"), At: "25:00", Expect: []string{"x"}, Manifests: []string{in("kinds")}},
+			[]string{"--at: error: ", "--expect 1: error: ", "--filename: error: ", "--hours: error: ", "--seeds: error: ", "unit.csv:2: ", "wrong.yaml:1: "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := c.q
+			q.Manifests = append(q.Manifests, in("k8s"))
+			got := refusal(q)
+			if len(c.says) == 0 && got != "" || strings.Count(got, "\n")+1 > max(1, len(c.says)) {
+				t.Errorf("said:\n%s", got)
+			}
+			for _, want := range c.says {
+				if !strings.Contains(got, want) {
+					t.Errorf("want %q in:\n%s", want, got)
+				}
+			}
+		})
+	}
+}
+
+func TestFlagsOverAScenarioKeepItsPlacesAndInputs(t *testing.T) {
+	t.Parallel()
+	dir := directory(t, map[string]string{
+		"k8s/web.yaml":  web,
+		"r.csv":         "time,rps\n0,1\n3600,2\n",
+		"scenario.yaml": "apiVersion: fairway.dev/v1alpha1\nkind: Scenario\nspec:\n  cluster: {manifests: [k8s]}\n  load:\n  - to: shop/web\n    csv: {file: r.csv}\n  expect:\n  - {replicas: {workload: shop/wep, min: 1}}\n",
+	})
+	want := ":9:27: error: there is no workload shop/wep; did you mean shop/web?"
+	if got := refusal(Request{Path: dir, Seeds: 2}); !strings.HasSuffix(got, want) {
+		t.Errorf("%s\nwant …%s", got, want)
+	}
+	l, err := Scenario(Request{Path: dir, Seeds: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(l.Inputs) != 2 || len(l.Scenario.Spec.Seeds) != 2 {
+		t.Errorf("inputs %v, seeds %v", l.Inputs, l.Scenario.Spec.Seeds)
+	}
+}
