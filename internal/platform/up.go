@@ -161,7 +161,7 @@ func (c *Cluster) network(o UpOptions) (*program.Book, error) {
 	}
 	c.answers = &vnet.Universal{TLS: identity}
 	book := program.NewBook(rules)
-	book.Serve = c.answers.Serve
+	book.Serve, book.With = c.answers.Serve, c.answers.With
 	c.Network = &vnet.Network{}
 	c.Dialer = &vnet.Dialer{Network: c.Network, Tables: &vnet.Tables{}, Pods: book.Port, Seed: uint64(o.Virtual.Seed)}
 	if o.Egress {

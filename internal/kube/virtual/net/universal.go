@@ -2,6 +2,7 @@ package vnet
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -74,9 +75,16 @@ func Declares(pod *corev1.Pod, port uint16) bool {
 }
 
 // Serve answers one connection until it ends, and closes it (or has the HTTP server close it).
-func (u *Universal) Serve(c net.Conn) {
+func (u *Universal) Serve(c net.Conn) { u.serve(c, nil) }
+
+// With returns a Serve whose HTTP requests, gRPC's apart, h answers; it may be called concurrently.
+func (u *Universal) With(h http.Handler) func(net.Conn) {
+	return func(c net.Conn) { u.serve(c, h) }
+}
+
+func (u *Universal) serve(c net.Conn, handler http.Handler) {
 	u.once.Do(u.start)
-	p := &peeked{Conn: c, ahead: bufio.NewReaderSize(c, 512)}
+	p := &peeked{Conn: c, ahead: bufio.NewReaderSize(c, 512), handler: handler}
 	first, err := p.ahead.Peek(1)
 	if err != nil {
 		c.Close()
@@ -97,7 +105,7 @@ func (u *Universal) Serve(c net.Conn) {
 
 func (u *Universal) start() {
 	u.arrived = queue{conns: make(chan net.Conn), done: make(chan struct{})}
-	u.server = &http.Server{Handler: http.HandlerFunc(answer), Protocols: new(http.Protocols),
+	u.server = &http.Server{Handler: http.HandlerFunc(answer), Protocols: new(http.Protocols), ConnContext: withHandler,
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug)}
 	u.server.Protocols.SetHTTP1(true)
 	u.server.Protocols.SetHTTP2(true)
@@ -115,7 +123,7 @@ func (u *Universal) Close() error {
 	return u.server.Close()
 }
 
-func (u *Universal) serveTLS(c net.Conn) {
+func (u *Universal) serveTLS(c *peeked) {
 	if u.secured == nil {
 		c.Close()
 		return
@@ -129,7 +137,7 @@ func (u *Universal) serveTLS(c net.Conn) {
 		u.arrived.add(t)
 		return
 	}
-	p := &peeked{Conn: t, ahead: bufio.NewReaderSize(t, 512)}
+	p := &peeked{Conn: t, ahead: bufio.NewReaderSize(t, 512), handler: c.handler}
 	if _, err := p.ahead.Peek(1); err == nil && isHTTP(p.ahead) {
 		u.arrived.add(p)
 		return
@@ -138,10 +146,27 @@ func (u *Universal) serveTLS(c net.Conn) {
 	t.Close()
 }
 
+// handlerKey is under what a connection's context holds the handler that [Universal.With] gave it.
+type handlerKey struct{}
+
+func withHandler(ctx context.Context, c net.Conn) context.Context {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	if p, ok := c.(*peeked); ok && p.handler != nil {
+		return context.WithValue(ctx, handlerKey{}, p.handler)
+	}
+	return ctx
+}
+
 // answer is the universal HTTP handler.
 func answer(w http.ResponseWriter, r *http.Request) {
 	if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 		answerGRPC(w, r)
+		return
+	}
+	if h, ok := r.Context().Value(handlerKey{}).(http.Handler); ok {
+		h.ServeHTTP(w, r)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
@@ -259,7 +284,8 @@ func readCommand(r *bufio.Reader) (string, error) {
 // peeked is a connection of which some bytes were read ahead.
 type peeked struct {
 	net.Conn
-	ahead *bufio.Reader
+	ahead   *bufio.Reader
+	handler http.Handler // of its HTTP requests; nil = the universal one
 }
 
 func (p *peeked) Read(b []byte) (int, error) { return p.ahead.Read(b) }

@@ -194,3 +194,42 @@ func TestPodSocketsForwardToTheVirtualPod(t *testing.T) {
 		t.Fatal("an unknown mode was taken")
 	}
 }
+
+func TestAHandlerAnswersTheHTTPRequestsOfItsPodsAlone(t *testing.T) {
+	t.Parallel()
+	identity, err := Identity("pod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := &Universal{TLS: identity}
+	t.Cleanup(func() { u.Close() })
+	serve := u.With(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "mine") }))
+	own := &Dialer{Network: &Network{}, Tables: world(), Pods: func(*corev1.Pod, uint16, corev1.Protocol) Serving { return Serving{Serve: serve} }}
+	other := &Dialer{Network: &Network{}, Tables: world(), Pods: u.Port}
+	h2 := new(http.Protocols)
+	h2.SetHTTP2(true)
+	insecure := &tls.Config{InsecureSkipVerify: true}
+	for name, c := range map[string]struct {
+		d         *Dialer
+		url, want string
+		transport *http.Transport
+	}{
+		"plain":          {own, "http://10.128.0.5:8080/", "mine", &http.Transport{}},
+		"https":          {own, "https://10.128.0.5:8080/", "mine", &http.Transport{TLSClientConfig: insecure}},
+		"https, http/2":  {own, "https://10.128.0.5:8080/", "mine", &http.Transport{TLSClientConfig: insecure, Protocols: h2}},
+		"of another pod": {other, "http://10.128.0.5:8080/", "ok\n", &http.Transport{}},
+	} {
+		c.transport.DialContext = c.d.DialContext(From{})
+		r, err := (&http.Client{Transport: c.transport}).Get(c.url)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		body, _ := io.ReadAll(r.Body)
+		r.Body.Close()
+		c.transport.CloseIdleConnections()
+		if string(body) != c.want {
+			t.Errorf("%s: the answer is %q, want %q", name, body, c.want)
+		}
+	}
+}

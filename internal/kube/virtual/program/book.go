@@ -3,6 +3,7 @@ package program
 import (
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,8 @@ type Book struct {
 	rules atomic.Pointer[Rules]
 	// Serve is what a modelled server does with a connection, usually (*vnet.Universal).Serve of package vnet. Set it before use.
 	Serve func(net.Conn)
+	// With is Serve with the answers of a handler, usually (*vnet.Universal).With. nil = Serve.
+	With func(http.Handler) func(net.Conn)
 	// Lost reports whether a pod cannot be reached although it runs (its node is silent). nil = never.
 	Lost func(*corev1.Pod) bool
 	// Report is told once a template and container what was guessed (Unmodelled, type Normal) and which annotations

@@ -42,9 +42,10 @@ type Choice struct {
 	Usage Usage
 	Logs  []Line // what it writes, in order of time
 
-	Listens bool     // it listens on the declared and probed ports
-	Ports   []uint16 // TCP ports listened on beyond those
-	Local   uint16   // a port of 127.0.0.1 on this machine that serves all of the pod's ports; 0 = none
+	Listens bool              // it listens on the declared and probed ports
+	Ports   []uint16          // TCP ports listened on beyond those
+	Answers map[uint16]Answer // what it answers to HTTP on a port; without an entry, "ok"
+	Local   uint16            // a port of 127.0.0.1 on this machine that serves all of the pod's ports; 0 = none
 
 	Pull   Pull
 	Resize Resize

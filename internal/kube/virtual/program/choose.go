@@ -95,7 +95,7 @@ func (c *Choice) base(q *Question, rules *Rules, run string) string {
 		return fmt.Sprintf("command %q does not exist in image %s", argv[0], q.Container.Image)
 	}
 	if what != "shell" && row != nil && row.kind != runsShell && (len(q.Container.Command) == 0 || row.isOwn(argv[0])) {
-		if why, ok := c.fromTable(row, argv); ok {
+		if why, ok := c.fromTable(row, argv, env); ok {
 			return why
 		}
 	}
@@ -145,13 +145,13 @@ func expectedToEnd(q *Question) bool {
 }
 
 // fromTable is what a known image does when its own command runs.
-func (c *Choice) fromTable(row *image, argv []string) (string, bool) {
+func (c *Choice) fromTable(row *image, argv []string, env map[string]string) (string, bool) {
 	why := "image table: " + row.builtin
 	switch row.kind {
 	case serves, acceptOnly:
 		c.Listens, c.Ports = true, row.ports
 	case isAgnhost:
-		return c.agnhost(argv)
+		return c.agnhost(argv, env)
 	case isStress:
 		c.stress(argv)
 	case isPerl:
@@ -356,7 +356,7 @@ func (c *Choice) crash(q *Question, m *v1alpha1.Crash) {
 
 // environment returns the variables of the container that are known without looking anything up.
 func environment(q *Question) map[string]string {
-	env := map[string]string{"HOSTNAME": q.Pod.Name}
+	env := map[string]string{"HOSTNAME": hostname(q.Pod)}
 	mapping := expansion.MappingFuncFor(env)
 	for _, e := range q.Container.Env {
 		if e.ValueFrom == nil {

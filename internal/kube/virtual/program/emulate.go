@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"maps"
 	"math/big"
 	"regexp"
 	"slices"
@@ -23,7 +24,7 @@ var (
 // livenessHealthy is how long agnhost liveness answers 200 before it answers 500.
 const livenessHealthy = 10 * time.Second
 
-func (c *Choice) agnhost(argv []string) (string, bool) {
+func (c *Choice) agnhost(argv []string, env map[string]string) (string, bool) {
 	if len(argv) < 2 {
 		return "image table: agnhost", true
 	}
@@ -32,6 +33,12 @@ func (c *Choice) agnhost(argv []string) (string, bool) {
 	switch {
 	case slices.Contains(agnhostServers, sub):
 		c.Listens, c.Ports = true, agnhostPorts(sub, args)
+		c.Answers = answers(sub, args, c.Ports, env)
+		for _, port := range slices.Sorted(maps.Keys(c.Answers)) {
+			if !slices.Contains(c.Ports, port) {
+				c.Ports = append(c.Ports, port)
+			}
+		}
 		if sub == "liveness" {
 			c.UnhealthyAfter = livenessHealthy
 		}
@@ -60,6 +67,8 @@ func agnhostPorts(sub string, args []string) []uint16 {
 		}
 	}
 	switch sub {
+	case "porter":
+		return nil // those of its environment
 	case "serve-hostname":
 		return []uint16{9376}
 	case "test-webserver":

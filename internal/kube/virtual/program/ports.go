@@ -27,6 +27,9 @@ func (b *Book) Port(pod *corev1.Pod, port uint16, protocol corev1.Protocol) vnet
 			return false
 		case listens && protocol == corev1.ProtocolTCP:
 			out = vnet.Serving{Serve: b.Serve}
+			if answer, ok := choice.Answers[port]; ok && b.With != nil {
+				out.Serve = b.With(answer)
+			}
 		default:
 			return false
 		}
