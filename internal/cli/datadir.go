@@ -50,9 +50,6 @@ func (d *dataDir) path() (string, error) {
 // kubeconfigOf returns the path of a cluster's kubeconfig, which exists once the cluster has run.
 func kubeconfigOf(dir string) string { return filepath.Join(dir, "kubeconfig") }
 
-// ownFiles are what a data directory holds. Anything else in it is not ours.
-var ownFiles = []string{"format.json", "format.json.new", "kubeconfig", "kubeconfig.new", "lock", "log", "pki", "port", "scheduler.yaml", "store"}
-
 // reset empties a data directory, unless a process uses it or it holds what Fairway did not write.
 func reset(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -63,7 +60,7 @@ func reset(dir string) error {
 		return fmt.Errorf("--reset: reading the data directory: %w", err)
 	}
 	for _, e := range entries {
-		if !slices.Contains(ownFiles, e.Name()) {
+		if !slices.Contains(controlplane.OwnFiles, e.Name()) {
 			return fmt.Errorf("--reset: the directory %s holds %q, which Fairway did not write; nothing was removed. Remove it yourself or choose another directory with --data DIR", dir, e.Name())
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,6 +108,59 @@ func TestWrongInputIsRefusedWithAWayOut(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(foreign, "thesis.doc")); err != nil {
 		t.Errorf("a foreign file is gone: %v", err)
+	}
+	if entries, err := os.ReadDir(foreign); err != nil || len(entries) != 1 {
+		t.Errorf("a foreign directory was written to: %v, %v", entries, err)
+	}
+}
+
+func TestAClusterInMemoryLeavesADirectoryThatOneOnDiskAccepts(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "cluster")
+	args := []string{"--data", data, "--nodes", "0"}
+	for _, more := range [][]string{{"--memory", "--kubernetes-arg", "scheduler=v=1"}, nil, {"--memory"}, {"--reset"}} {
+		c := up(t, append(args, more...)...)
+		if code := c.stop(syscall.SIGINT); code != 0 {
+			t.Fatalf("up %v ended with %d", more, code)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(data, "thesis.doc"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(fairway(t), "up", "--data", data, "--reset").CombinedOutput(); err == nil || !strings.Contains(string(out), "thesis.doc") {
+		t.Errorf("a reset over a foreign file: %v, %s", err, out)
+	}
+}
+
+func TestEveryCommandExplainsItselfWithAnExample(t *testing.T) {
+	t.Parallel()
+	var visit func(path ...string)
+	visit = func(path ...string) {
+		out, err := exec.Command(fairway(t), append([]string{"help"}, path...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, name := string(out), strings.Join(append([]string{"fairway"}, path...), " ")
+		if !strings.Contains(text, "Examples:\n") {
+			t.Errorf("%s has no example", name)
+		}
+		if strings.Contains(text, "--version=raw") {
+			t.Errorf("%s shows Kubernetes' own --version", name)
+		}
+		_, below, _ := strings.Cut(text, "Available Commands:\n")
+		below, _, _ = strings.Cut(below, "\n\n")
+		for line := range strings.Lines(below) {
+			if sub := strings.Fields(line)[0]; sub != "completion" && sub != "help" { // the library's own
+				visit(append(slices.Clone(path), sub)...)
+			}
+		}
+	}
+	visit()
+	for _, args := range [][]string{{"--version"}, {"up", "--version"}} {
+		out, err := exec.Command(fairway(t), args...).Output()
+		if text := string(out); err != nil || !strings.HasPrefix(text, "fairway ") || !strings.Contains(text, "Kubernetes v1.") || strings.Count(text, "\n") != 1 {
+			t.Errorf("fairway %v: %q, %v", args, text, err)
+		}
 	}
 }
 

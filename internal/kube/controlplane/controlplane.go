@@ -292,12 +292,18 @@ func (p *ControlPlane) poll(ctx context.Context, what string, ok func() (bool, e
 func (p *ControlPlane) openDir() error {
 	if p.opts.DataDir != "" {
 		p.dir = p.opts.DataDir
+		if err := refuseForeign(p.dir); err != nil {
+			return err
+		}
 		release, err := lockDir(p.dir)
 		if err != nil {
 			return err
 		}
 		p.cleanup = append(p.cleanup, release)
-		return checkFormat(p.dir, p.opts.Memory)
+		if p.opts.Memory {
+			return nil
+		}
+		return checkFormat(p.dir)
 	}
 	if p.opts.Scratch != "" {
 		p.dir = p.opts.Scratch

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -67,17 +68,11 @@ func writeAt(f *os.File, s string) error {
 }
 
 // checkFormat refuses data that a newer program wrote, before anything touches it, and notes who writes it now.
-func checkFormat(dir string, memory bool) error {
-	if memory {
-		return nil
-	}
+func checkFormat(dir string) error {
 	file := filepath.Join(dir, "format.json")
 	b, err := os.ReadFile(file)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		if foreign, err := foreignFile(dir); err != nil || foreign != "" {
-			return errors.Join(err, notOurs(dir, foreign))
-		}
 	case err != nil:
 		return fmt.Errorf("reading %s: %w", file, err)
 	default:
@@ -116,26 +111,32 @@ func (f format) readable(dir string) error {
 	return nil
 }
 
-// foreignFile names a file that Fairway would not have written in a directory without a format file.
-func foreignFile(dir string) (string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return "", err
-	}
-	ours := map[string]bool{"lock": true, "pki": true, "kubeconfig": true, "port": true, "format.json.new": true}
-	for _, e := range entries {
-		if !ours[e.Name()] {
-			return e.Name(), nil
-		}
-	}
-	return "", nil
-}
+// OwnFiles are what a cluster's data directory may hold. Anything else in it is not ours.
+var OwnFiles = []string{"format.json", "format.json.new", "kubeconfig", "kubeconfig.new", "lock", "log", "pki", "port", "scheduler.yaml", "store"}
 
-func notOurs(dir, file string) error {
-	if file == "" {
+// refuseForeign refuses a directory that is not Fairway's before anything is written to it: one without a format file that
+// holds what is not its own, or a store, which comes after the format file.
+func refuseForeign(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	return fmt.Errorf("the directory %s holds %q and no data of Fairway; choose an empty directory with --data DIR", dir, file)
+	if err != nil {
+		return fmt.Errorf("reading the data directory: %w; choose another with --data DIR", err)
+	}
+	foreign := ""
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case name == "format.json":
+			return nil
+		case foreign == "" && (name == "store" || !slices.Contains(OwnFiles, name)):
+			foreign = name
+		}
+	}
+	if foreign == "" {
+		return nil
+	}
+	return fmt.Errorf("the directory %s holds %q and no data of Fairway; choose an empty directory with --data DIR", dir, foreign)
 }
 
 // listen opens the port for other programs: the asked one, or the one of the last start, or a free one.
