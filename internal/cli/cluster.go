@@ -23,7 +23,7 @@ type clusterFlags struct {
 
 func (f *clusterFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "the kubeconfig of the cluster (default: $KUBECONFIG, your own file, or the embedded cluster)")
-	fs.StringVar(&f.context, "context", "", "the context in it (default: the current one)")
+	fs.StringVar(&f.context, "context", "", "the context of the kubeconfig (default: the current one)")
 	f.data.add(fs)
 }
 

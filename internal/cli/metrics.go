@@ -17,8 +17,12 @@ func metricsCommand(s Streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "metrics",
 		Short: "Look after the metrics APIs that Fairway serves",
-		Args:  noArguments,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		Long: `Look after the metrics APIs that Fairway serves: what "kubectl top" shows and autoscalers read. They come with
+"fairway up" and "fairway controller"; here is what there is to do about them by hand.`,
+		Example: `  kubectl get apiservice v1beta1.metrics.k8s.io           # who serves it
+  fairway metrics release --kubeconfig ~/.kube/config    # back to the server that had it before Fairway`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(releaseCommand(s))
 	return c
@@ -31,8 +35,9 @@ func releaseCommand(s Streams) *cobra.Command {
 		Short: "Give the metrics APIs back to the server that had them before",
 		Long: `Give the metrics APIs that "fairway controller --take-over-metrics" took over back to the server that had them, and
 remove those that nobody had. Stop the controller, or switch its metrics off, first: it registers them again.`,
-		Example: "  fairway metrics release --kubeconfig ~/.kube/config",
-		Args:    noArguments,
+		Example: `  fairway metrics release --kubeconfig ~/.kube/config
+  fairway metrics release --context staging`,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			cfg, _, err := f.load()
 			if err != nil {

@@ -42,6 +42,7 @@ func commands() []func(Streams) *cobra.Command {
 
 // Run executes a command line and returns the exit code.
 func Run(ctx context.Context, args []string, s Streams) int {
+	var printVersion bool
 	root := &cobra.Command{
 		Use:   "fairway",
 		Short: "Ship, scale, guard and heal what runs on Kubernetes; rehearse changes first",
@@ -56,7 +57,14 @@ Exit codes: 0 done, or an orderly stop; 1 it could not be done, or a part died; 
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          knownCommand,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if !printVersion {
+				return nil
+			}
+			fmt.Fprintln(s.Out, versionLine())
+			return exitError{code: ExitOK}
+		},
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
@@ -65,6 +73,8 @@ Exit codes: 0 done, or an orderly stop; 1 it could not be done, or a part died; 
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usage(fmt.Errorf("%w; `%s --help` lists the flags", err, c.CommandPath()))
 	})
+	// Kubernetes' libraries register a --version of theirs with every program, which gives way to one that is there.
+	root.PersistentFlags().BoolVar(&printVersion, "version", false, "print the versions in one line")
 	for _, make := range commands() {
 		root.AddCommand(make(s))
 	}

@@ -89,9 +89,9 @@ The cluster's state is kept in its data directory and survives a restart; Ctrl-C
 func (f *upFlags) add(fs *pflag.FlagSet) {
 	f.data.add(fs)
 	fs.BoolVar(&f.memory, "memory", false, "keep the cluster in memory; it is gone when the program ends")
-	fs.BoolVar(&f.reset, "reset", false, "remove what the data directory holds and start afresh")
+	fs.BoolVar(&f.reset, "reset", false, "empty the data directory and start afresh")
 	fs.StringVar(&f.listen, "listen", "127.0.0.1", "the address on which the API server listens")
-	fs.IntVar(&f.port, "port", 0, "its port (default: that of the last start, else a free one)")
+	fs.IntVar(&f.port, "port", 0, "the API server's port (default: that of the last start, else a free one)")
 	fs.StringArrayVar(&f.kubeArg, "kubernetes-arg", nil, "COMPONENT=FLAG=VALUE for apiserver, controller-manager or scheduler; repeatable")
 	fs.CountVarP(&f.verbose, "verbose", "v", "log to the terminal; twice for more")
 

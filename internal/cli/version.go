@@ -47,7 +47,13 @@ func versionCommand(s Streams) *cobra.Command {
 	return c
 }
 
-// kubernetesLine is the versions in one line.
+// versionLine is what --version prints.
+func versionLine() string {
+	v := versions()
+	return fmt.Sprintf("fairway %s, Kubernetes %s, %s, %s", v.Fairway, v.Kubernetes, v.Go, v.Platform)
+}
+
+// kubernetesLine is the line that "up" begins with.
 func kubernetesLine() string {
 	v := versions()
 	return fmt.Sprintf("Kubernetes %s, Fairway %s", v.Kubernetes, v.Fairway)
