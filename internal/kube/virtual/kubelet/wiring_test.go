@@ -170,20 +170,28 @@ func TestAPIServerReachesPodsServicesAndNodesThroughTheNetwork(t *testing.T) {
 func TestLogsComeThroughTheAPIServer(t *testing.T) {
 	t.Parallel()
 	p, pod := webPod(t)
-	logs, err := p.client.CoreV1().Pods(pod.Namespace).GetLogs("web", &corev1.PodLogOptions{Container: "log"}).DoRaw(t.Context())
-	if err != nil || string(logs) != "hello\nworld\n" {
-		t.Fatalf("%q, %v", logs, err)
-	}
+	const printed = "hello\nworld\n"
+	eventually(t, func() string { // the pod is ready in the API before the node's own cache has heard of it
+		logs, err := p.client.CoreV1().Pods(pod.Namespace).GetLogs("web", &corev1.PodLogOptions{Container: "log"}).DoRaw(t.Context())
+		if err != nil || string(logs) != printed {
+			return fmt.Sprintf("the log is %q, %v", logs, err)
+		}
+		return ""
+	})
 	follow, err := p.client.CoreV1().Pods(pod.Namespace).GetLogs("web", &corev1.PodLogOptions{Container: "log", Follow: true}).Stream(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer follow.Close()
+	first := make([]byte, len(printed))
+	if n, err := io.ReadFull(follow, first); err != nil || string(first) != printed {
+		t.Fatalf("a followed log begins with %q, %v", first[:n], err)
+	}
 	grace := int64(0)
 	if err := p.client.CoreV1().Pods(pod.Namespace).Delete(t.Context(), "web", metav1.DeleteOptions{GracePeriodSeconds: &grace}); err != nil {
 		t.Fatal(err)
 	}
-	if rest, err := io.ReadAll(follow); err != nil || string(rest) != "hello\nworld\n" {
+	if rest, err := io.ReadAll(follow); err != nil || len(rest) > 0 {
 		t.Errorf("a followed log ends with its pod: %q, %v", rest, err)
 	}
 }
