@@ -29,6 +29,8 @@ type Model struct {
 	Ready time.Duration // start to healthy: probes pass from here; 0 = at once
 	// UnhealthyAfter is when, counted from the start, probes begin to fail again; 0 = never.
 	UnhealthyAfter time.Duration
+	Fails          ProbeSet // probes that never pass: nothing listens on their port, or their command always fails
+	Steady         ProbeSet // probes that do not see UnhealthyAfter: they ask something else of the program
 
 	Exits    bool          // whether it ends by itself
 	RunsFor  time.Duration // start to end, when Exits
@@ -49,6 +51,16 @@ type Model struct {
 
 	Usage IdleUsage
 }
+
+// ProbeSet is a set of the probes of a container.
+type ProbeSet uint8
+
+// The probes of a container.
+const (
+	StartupProbe ProbeSet = 1 << iota
+	ReadinessProbe
+	LivenessProbe
+)
 
 // IdleUsage is the constant use of a container nobody models better. The zero value means 1m CPU and 32Mi.
 type IdleUsage struct {

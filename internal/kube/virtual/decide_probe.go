@@ -1,6 +1,7 @@
 package virtual
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -11,13 +12,17 @@ import (
 // Probes are analytic: a container's health is a known function of time, so the engine computes the tick at which a
 // probe's result changes next and sets one timer, instead of probing.
 
-// health is the container's health at t and the span [since, until) in which it does not change; until zero = for ever.
-func (c *Container) health(t time.Time) (healthy bool, since, until time.Time) {
+// health is the container's health at t, as the probe sees it, and the span [since, until) in which it does not change;
+// until zero = for ever.
+func (c *Container) health(t time.Time, probe ProbeSet) (healthy bool, since, until time.Time) {
+	if c.Model.Fails&probe != 0 {
+		return false, c.Started, time.Time{}
+	}
 	up := c.Started.Add(c.Model.Ready)
 	healthy, since, until = true, up, time.Time{}
 	if t.Before(up) {
 		healthy, since, until = false, c.Started, up
-	} else if c.Model.UnhealthyAfter > 0 {
+	} else if c.Model.UnhealthyAfter > 0 && c.Model.Steady&probe == 0 {
 		down := c.Started.Add(c.Model.UnhealthyAfter)
 		if down.Before(up) {
 			down = up
@@ -61,12 +66,12 @@ func (k ticks) at(t time.Time, n int32) time.Time {
 	return k.first.Add(passed + time.Duration(n)*k.period)
 }
 
-// NextProbeChange returns when the result of a probe changes from its present value, looking from t on. Successes and
+// nextProbeChange returns when the result of a probe changes from its present value, looking from t on. Successes and
 // failures count from the start of the span of health they fall in; a span too short for its threshold changes nothing.
-func nextProbeChange(c *Container, p *v1.Probe, k ticks, result bool, t time.Time) Flip {
+func nextProbeChange(c *Container, p *v1.Probe, probe ProbeSet, k ticks, result bool, t time.Time) Flip {
 	const maxSpans = 4 // starting, healthy, unhealthy, and one for a fault
 	for range maxSpans {
-		healthy, since, until := c.health(t)
+		healthy, since, until := c.health(t, probe)
 		if healthy != result {
 			threshold := p.FailureThreshold
 			if healthy {
@@ -103,7 +108,7 @@ func (d *decider) startProbes(c *Container, t time.Time) {
 		return
 	}
 	k := d.ticks(c, spec.StartupProbe, d.s.Admitted)
-	c.Startup = nextProbeChange(c, spec.StartupProbe, k, false, t)
+	c.Startup = nextProbeChange(c, spec.StartupProbe, StartupProbe, k, false, t)
 	// The failure threshold also counts from the first tick: whichever comes first decides.
 	fail := k.at(t, max(spec.StartupProbe.FailureThreshold, 1)-1)
 	if c.Startup.At.IsZero() || fail.Before(c.Startup.At) {
@@ -123,7 +128,7 @@ func (d *decider) startupPassed(c *Container, t time.Time) {
 	if p := spec.ReadinessProbe; p == nil {
 		c.Ready = true
 	} else {
-		c.Readiness = nextProbeChange(c, p, d.ticks(c, p, t), false, t)
+		c.Readiness = nextProbeChange(c, p, ReadinessProbe, d.ticks(c, p, t), false, t)
 		d.passAtOnce(c, t)
 	}
 	d.armLiveness(c, t)
@@ -137,7 +142,7 @@ func (d *decider) armLiveness(c *Container, t time.Time) {
 	}
 	k := d.ticks(c, p, d.s.Admitted)
 	k.from = maxTime(k.from, c.ReadyFrom)
-	c.Liveness = nextProbeChange(c, p, k, true, t)
+	c.Liveness = nextProbeChange(c, p, LivenessProbe, k, true, t)
 }
 
 // passAtOnce takes a readiness success that is due already, so that a container that is healthy when it starts is
@@ -154,7 +159,7 @@ func (d *decider) probes(c *Container, t time.Time) {
 	due := func(f Flip) bool { return !f.At.IsZero() && !f.At.After(t) }
 	if due(c.Startup) && !c.Killing {
 		if c.Startup.Fail {
-			d.probeKill(c, spec.StartupProbe, t, "startup", "Startup")
+			d.probeKill(c, spec.StartupProbe, StartupProbe, t, "startup", "Startup")
 			return
 		}
 		d.startupPassed(c, t)
@@ -162,19 +167,19 @@ func (d *decider) probes(c *Container, t time.Time) {
 	if due(c.Readiness) {
 		c.Ready = !c.Readiness.Fail
 		if !c.Ready {
-			d.event(t, c, true, events.ContainerUnhealthy, "Readiness probe failed: "+probeFailure(spec.ReadinessProbe, d.s.IP))
+			d.event(t, c, true, events.ContainerUnhealthy, "Readiness probe failed: "+probeFailure(spec.ReadinessProbe, d.s.IP, c.Model.Fails&ReadinessProbe != 0))
 		}
-		c.Readiness = nextProbeChange(c, spec.ReadinessProbe, d.ticks(c, spec.ReadinessProbe, c.ReadyFrom), c.Ready, t)
+		c.Readiness = nextProbeChange(c, spec.ReadinessProbe, ReadinessProbe, d.ticks(c, spec.ReadinessProbe, c.ReadyFrom), c.Ready, t)
 	}
 	if due(c.Liveness) && !c.Killing {
-		d.probeKill(c, spec.LivenessProbe, t, "liveness", "Liveness")
+		d.probeKill(c, spec.LivenessProbe, LivenessProbe, t, "liveness", "Liveness")
 	}
 }
 
 // probeKill restarts a container whose probe failed for good.
-func (d *decider) probeKill(c *Container, p *v1.Probe, t time.Time, kind, title string) {
+func (d *decider) probeKill(c *Container, p *v1.Probe, probe ProbeSet, t time.Time, kind, title string) {
 	name := c.spec(d.pod).Name
-	d.event(t, c, true, events.ContainerUnhealthy, title+" probe failed: "+probeFailure(p, d.s.IP))
+	d.event(t, c, true, events.ContainerUnhealthy, title+" probe failed: "+probeFailure(p, d.s.IP, c.Model.Fails&probe != 0))
 	c.Startup, c.Liveness = Flip{}, Flip{}
 	if d.pod.Spec.RestartPolicy == v1.RestartPolicyNever && c.Kind != KindSidecar {
 		c.ForceRestart = false
@@ -201,7 +206,7 @@ func (d *decider) rearm(c *Container, t time.Time) {
 		return
 	}
 	if p := spec.ReadinessProbe; p != nil {
-		c.Readiness = nextProbeChange(c, p, d.ticks(c, p, c.ReadyFrom), c.Ready, t)
+		c.Readiness = nextProbeChange(c, p, ReadinessProbe, d.ticks(c, p, c.ReadyFrom), c.Ready, t)
 	}
 	if !c.Killing {
 		c.Liveness = Flip{}
@@ -209,15 +214,25 @@ func (d *decider) rearm(c *Container, t time.Time) {
 	}
 }
 
-// probeFailure words a failed probe as the prober does for a server that does not answer.
-func probeFailure(p *v1.Probe, ip string) string {
+// probeFailure words a failed probe as the prober does: closed for a port on which nothing listens, else for a server
+// that is not well.
+func probeFailure(p *v1.Probe, ip string, closed bool) string {
 	switch {
 	case p == nil:
 		return ""
+	case p.HTTPGet != nil && closed:
+		scheme := strings.ToLower(string(p.HTTPGet.Scheme))
+		if scheme == "" {
+			scheme = "http"
+		}
+		at := ip + ":" + p.HTTPGet.Port.String()
+		return "Get \"" + scheme + "://" + at + p.HTTPGet.Path + "\": dial tcp " + at + ": connect: connection refused"
 	case p.HTTPGet != nil:
 		return "HTTP probe failed with statuscode: 503"
 	case p.TCPSocket != nil:
 		return "dial tcp " + ip + ":" + p.TCPSocket.Port.String() + ": connect: connection refused"
+	case p.GRPC != nil && closed:
+		return fmt.Sprintf("error: failed to connect to service \"%s:%d\": connection refused", ip, p.GRPC.Port)
 	case p.GRPC != nil:
 		return "service unhealthy (responded with \"NOT_SERVING\")"
 	case p.Exec != nil:

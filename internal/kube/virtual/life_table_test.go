@@ -131,6 +131,31 @@ func TestLivenessRestartsAContainerThatTurnsUnhealthy(t *testing.T) {
 	w.wrote("2s Running Ready app=running", "1m31.3s Running app=Completed:0", "1m32.1s Running Ready app=running/1")
 }
 
+func TestAProbeOfAClosedPortNeverPasses(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		set   func(*v1.Container)
+		model Model
+		want  []string
+	}{
+		"readiness": {func(c *v1.Container) { c.ReadinessProbe = httpProbe(0, 10, 3) }, Model{Fails: ReadinessProbe},
+			[]string{"2s Running app=running"}},
+		"liveness": {func(c *v1.Container) { c.LivenessProbe = httpProbe(15, 10, 1) }, Model{Fails: LivenessProbe},
+			[]string{"2s Running Ready app=running", "21.3s Running app=Completed:0", "22.1s Running Ready app=running/1"}},
+		"another probe": {func(c *v1.Container) { c.LivenessProbe = httpProbe(0, 10, 1) }, Model{Fails: StartupProbe},
+			[]string{"2s Running Ready app=running"}},
+		"one that does not ask what fails": {func(c *v1.Container) { c.LivenessProbe = httpProbe(0, 10, 1) },
+			Model{UnhealthyAfter: 5 * time.Second, Steady: LivenessProbe}, []string{"2s Running Ready app=running"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pod := simplePod("p", "app")
+			tc.set(&pod.Spec.Containers[0])
+			newWorld(t, pod, programs{"app": {tc.model, {}}}, WritesLean).run(5 * time.Minute).wrote(tc.want...)
+		})
+	}
+}
+
 func TestStartupProbeGatesTheOthersAndItsFailureRestarts(t *testing.T) {
 	t.Parallel()
 	pod := simplePod("p", "app")

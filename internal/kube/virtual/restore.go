@@ -100,7 +100,7 @@ func (d *decider) restoreProbes(c *Container, cs *v1.ContainerStatus, now time.T
 	}
 	c.StartupDone, c.Ready, c.ReadyFrom = true, cs.Ready, c.Started
 	if p := spec.ReadinessProbe; p != nil {
-		c.Readiness = nextProbeChange(c, p, d.ticks(c, p, c.ReadyFrom), c.Ready, now)
+		c.Readiness = nextProbeChange(c, p, ReadinessProbe, d.ticks(c, p, c.ReadyFrom), c.Ready, now)
 	} else {
 		c.Ready = true
 	}

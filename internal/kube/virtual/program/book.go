@@ -61,6 +61,7 @@ func (b *Book) Choose(v virtual.Choice) virtual.Model {
 	c := Choose(q, b.Rules())
 	b.report(&q, &c)
 	m := c.forEngine()
+	m.Fails, m.Steady = b.probes(&q, &c)
 	if m.Message == "" && c.Ends && c.ExitCode != 0 && v.Container.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError {
 		m.Message = lastOutput(c.Logs)
 	}

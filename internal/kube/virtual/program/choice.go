@@ -33,6 +33,7 @@ type Choice struct {
 
 	Ready          time.Duration // start to healthy
 	UnhealthyAfter time.Duration // after the start it is unhealthy from here on; 0 = never
+	HealthPath     string        // the one path whose probes see UnhealthyAfter; "" = all probes do
 	Healthy        bool          // false: it is never healthy
 
 	Stop       time.Duration // SIGTERM to exit; 0 = the default of the engine
@@ -42,10 +43,12 @@ type Choice struct {
 	Usage Usage
 	Logs  []Line // what it writes, in order of time
 
-	Listens bool              // it listens on the declared and probed ports
-	Ports   []uint16          // TCP ports listened on beyond those
-	Answers map[uint16]Answer // what it answers to HTTP on a port; without an entry, "ok"
-	Local   uint16            // a port of 127.0.0.1 on this machine that serves all of the pod's ports; 0 = none
+	Listens bool // it listens on the declared and probed ports
+	// OnlyPorts is for a program that is known: it listens on Ports and on no other, whatever is declared.
+	OnlyPorts bool
+	Ports     []uint16          // TCP ports listened on beyond those
+	Answers   map[uint16]Answer // what it answers to HTTP on a port; without an entry, "ok"
+	Local     uint16            // a port of 127.0.0.1 on this machine that serves all of the pod's ports; 0 = none
 
 	Pull   Pull
 	Resize Resize

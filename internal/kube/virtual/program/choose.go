@@ -150,6 +150,8 @@ func (c *Choice) fromTable(row *image, argv []string, env map[string]string) (st
 	switch row.kind {
 	case serves, acceptOnly:
 		c.Listens, c.Ports = true, row.ports
+	case waits:
+		c.OnlyPorts = true
 	case isAgnhost:
 		return c.agnhost(argv, env)
 	case isStress:
@@ -174,6 +176,7 @@ func (c *Choice) fromTable(row *image, argv []string, env map[string]string) (st
 // fromScript is what a command that was read does.
 func (c *Choice) fromScript(s *Script, realSignals bool) {
 	c.Ends, c.RunsFor, c.ExitCode, c.Logs, c.Message = s.Ends, s.After, s.Code, s.Output, s.Message
+	c.OnlyPorts = !s.Loops
 	if realSignals {
 		c.IgnoreTerm = s.Deaf
 	}
@@ -233,6 +236,7 @@ func (c *Choice) program(q *Question, spec *v1alpha1.ProgramSpec) {
 		}
 	}
 	if h := spec.Health; h != nil {
+		c.OnlyPorts, c.HealthPath = false, ""
 		if h.HealthyAfter != nil {
 			c.Ready = h.HealthyAfter.Duration
 		}

@@ -61,7 +61,7 @@ func (r *reader) subshell(text string) {
 	}
 	side.script(text)
 	r.now, r.code, r.steps, r.message = side.now, side.code, side.steps, side.message
-	r.forever, r.lost = side.forever, side.lost
+	r.forever, r.lost, r.loops = side.forever, side.lost, side.loops
 	r.output = append(r.output, side.output...)
 }
 

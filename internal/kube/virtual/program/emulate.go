@@ -39,10 +39,19 @@ func (c *Choice) agnhost(argv []string, env map[string]string) (string, bool) {
 				c.Ports = append(c.Ports, port)
 			}
 		}
-		if sub == "liveness" {
-			c.UnhealthyAfter = livenessHealthy
+		c.OnlyPorts = true
+		switch sub {
+		case "liveness":
+			c.UnhealthyAfter, c.HealthPath = livenessHealthy, "/healthz"
+		case "grpc-health-checking":
+			if d, err := strconv.Atoi(flagValue(args, "delay-unhealthy-sec")); err == nil && d >= 0 {
+				c.UnhealthyAfter = max(time.Duration(d)*time.Second, 1)
+			}
+		case "port-forward-tester":
+			c.OnlyPorts = false // its port is in its environment
 		}
 	case slices.Contains(agnhostWaits, sub):
+		c.OnlyPorts = true
 	case sub == "logs-generator":
 		c.generateLogs(args)
 	case slices.Contains(agnhostEnds, sub):
@@ -61,6 +70,15 @@ func (c *Choice) agnhost(argv []string, env map[string]string) (string, bool) {
 
 // agnhostPorts returns the HTTP port of a server subcommand.
 func agnhostPorts(sub string, args []string) []uint16 {
+	if sub == "grpc-health-checking" {
+		out := []uint16{5000, 8080}
+		for i, name := range []string{"port", "http-port"} {
+			if port, ok := parsePort(flagValue(args, name)); ok {
+				out[i] = port
+			}
+		}
+		return out
+	}
 	for _, name := range []string{"http-port", "port"} {
 		if port, ok := parsePort(flagValue(args, name)); ok {
 			return []uint16{port}
@@ -77,8 +95,6 @@ func agnhostPorts(sub string, args []string) []uint16 {
 		return []uint16{80}
 	case "webhook", "crd-conversion-webhook":
 		return []uint16{443}
-	case "grpc-health-checking":
-		return []uint16{5000}
 	}
 	return []uint16{8080}
 }

@@ -1,8 +1,6 @@
 package program
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 
 	vnet "github.com/fairway-dev/fairway/internal/kube/virtual/net"
@@ -18,7 +16,7 @@ func (b *Book) Port(pod *corev1.Pod, port uint16, protocol corev1.Protocol) vnet
 	var out vnet.Serving
 	running(pod, func(c *corev1.Container, s *corev1.ContainerStatus) bool {
 		choice := Choose(Question{Pod: pod, Container: c, Restart: s.RestartCount}, rules)
-		listens := slices.Contains(choice.Ports, port) || choice.Listens && slices.Contains(vnet.ContainerPorts(c, protocol), port)
+		listens := choice.listensOn(c, port)
 		switch {
 		case choice.Local != 0 && (listens || len(c.Ports) == 0):
 			out = vnet.Serving{Local: choice.Local}

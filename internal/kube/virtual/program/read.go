@@ -26,6 +26,8 @@ type Script struct {
 	Sleeps bool
 	// Shell tells that the command is a shell with text.
 	Shell bool
+	// Loops tells of an endless loop, whose commands were not looked at.
+	Loops bool
 	// Message is what it leaves in the file for its termination message.
 	Message string
 }
@@ -86,7 +88,7 @@ func Read(argv []string, around Setting) Script {
 	}
 	out.Known, out.Ends, out.After, out.Code, out.Output = true, !r.forever, r.now, r.code, r.output
 	out.Traps, out.OnTerm = r.trapped, r.trapCode
-	out.Deaf = !r.trapped
+	out.Deaf, out.Loops = !r.trapped, r.loops
 	out.Message = strings.ToValidUTF8(r.message[max(len(r.message)-messageMax, 0):], "")
 	return out
 }
@@ -118,6 +120,7 @@ type reader struct {
 	now        time.Duration
 	code       int32
 	forever    bool // it never gets further
+	loops      bool // because of a loop
 	ended      bool // exit was reached
 	lost       bool // something only a shell could tell
 	steps      int
@@ -165,7 +168,7 @@ func (r *reader) list(words []word) {
 		}
 		if loop, isLoop := r.loop(words); isLoop {
 			r.forever = loop && !skip
-			r.lost = !r.forever
+			r.lost, r.loops = !r.forever, r.forever
 			return
 		}
 		end := slices.IndexFunc(words, func(w word) bool { return w.operator && isSeparator(w.text) })
