@@ -96,11 +96,19 @@ func run(ctx context.Context, o options) (failed bool, err error) {
 	if len(plan.Run) == 0 {
 		return false, errors.New("no test is left to run; see -focus and skip.txt")
 	}
-	cluster, err := start(ctx, o)
+	hooks, err := serveWebhooks(o.dir)
+	if err != nil {
+		return false, err
+	}
+	defer hooks.close()
+	cluster, err := start(ctx, o, hooks.programs)
 	if err != nil {
 		return false, err
 	}
 	defer cluster.stop()
+	if err := hooks.connect(cluster.kubeconfig); err != nil {
+		return false, err
+	}
 	begun := time.Now()
 	ended := test(ctx, o, cluster.kubeconfig, plan)
 	results, err := readReport(filepath.Join(o.dir, reportFile))
