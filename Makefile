@@ -5,7 +5,7 @@ BIN       := bin
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race bench lint rehearse-debug clean
+.PHONY: help build demo test race bench conformance lint rehearse-debug clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ lint: ## go vet, gofmt, staticcheck
 
 bench: build ## start-up, memory, API writes, pods a second and rehearsal speed, beside a plain kube-apiserver + etcd
 	$(GO) run ./bench
+
+conformance: ## Kubernetes' own conformance tests against fairway up (apart from test; about three quarters of an hour)
+	$(GO) run ./test/conformance
 
 rehearse-debug: $(BIN)/fairway ## build bin/fairway-rehearse-debug, which records every scheduling decision
 	$(BIN)/fairway rehearse build --schedlog -o $(BIN)/fairway-rehearse-debug
