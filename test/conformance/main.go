@@ -157,7 +157,12 @@ func test(ctx context.Context, o options, kubeconfig string, plan *selection) er
 		"--dump-logs-on-failure=false", "--disable-log-dump", "--e2e-output-dir="+o.dir)
 	c.Env = append(os.Environ(), "HOME="+o.dir)
 	c.Stdout, c.Stderr = log, log
-	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // ginkgo's test programs are of its group
+	c.Cancel = func() error { return syscall.Kill(-c.Process.Pid, syscall.SIGTERM) }
 	c.WaitDelay = stopMax
-	return c.Run()
+	err = c.Run()
+	if c.Process != nil {
+		_ = syscall.Kill(-c.Process.Pid, syscall.SIGKILL) // what outlived it
+	}
+	return err
 }
