@@ -66,7 +66,7 @@ func (p *ControlPlane) startScheduler(ctx context.Context) error {
 		return fmt.Errorf("kube-scheduler: %w", err)
 	}
 	if p.opts.Profile == Rehearsal {
-		if err := slowRecorders(s); err != nil {
+		if err := errors.Join(slowRecorders(s), rememberSpread(s.Profiles, factory)); err != nil {
 			return fmt.Errorf("kube-scheduler: %w", err)
 		}
 	}
