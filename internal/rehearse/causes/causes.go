@@ -10,6 +10,7 @@
 package causes
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -25,12 +26,14 @@ type Index struct {
 	callees   map[string][]string
 	zoneOf    map[string]string // node → zone
 	poolOf    map[string]string
+	until     map[int]time.Time // entry that begins a condition → when that was over
+	end       time.Time
 }
 
 // NewIndex prepares an index with the run's topology and no entries.
 func NewIndex(run *record.Run) *Index {
 	x := &Index{byKind: map[string][]record.Entry{}, serviceOf: map[string]string{}, workloads: map[string]string{}, callees: map[string][]string{},
-		zoneOf: map[string]string{}, poolOf: map[string]string{}}
+		zoneOf: map[string]string{}, poolOf: map[string]string{}, until: map[int]time.Time{}, end: run.Start.PlayTo}
 	for _, w := range run.Workloads {
 		if w.Service != "" {
 			x.serviceOf[w.Object], x.workloads[w.Service] = w.Service, w.Object
@@ -98,8 +101,11 @@ func (x *Index) find(r rule, e record.Entry) (record.Entry, bool) {
 		if c.Until.After(last) {
 			last = c.Until
 		}
+		if over := x.until[c.ID]; over.After(last) {
+			last = over
+		}
 		if r.window > 0 && e.Time.Sub(last) > r.window {
-			if c.Until.IsZero() && e.Time.Sub(c.Time) > longestCondition {
+			if e.Time.Sub(c.Time) > longestCondition {
 				break
 			}
 			continue
@@ -145,6 +151,7 @@ func (x *Index) lasts(begin record.Entry) time.Duration {
 func Annotate(run *record.Run) []record.Entry {
 	list := Fold(run.Timeline)
 	x := NewIndex(run)
+	x.Conditions(list)
 	for i := range list {
 		list[i] = nameQuota(list[i])
 		if linked := Link(x, list[i]); len(linked) > 0 {
@@ -153,6 +160,25 @@ func Annotate(run *record.Run) []record.Entry {
 		x.Add(list[i])
 	}
 	return list
+}
+
+// Conditions tells an index which conditions of a timeline lasted how long, so that they are causes for all of that time.
+func (x *Index) Conditions(timeline []record.Entry) {
+	open := map[string]int{}
+	for _, e := range timeline {
+		key := e.Kind + "\x00" + e.Object
+		switch e.Data["state"] {
+		case "begins":
+			if e.Kind == record.KindSaturation || e.Kind == record.KindErrors || e.Kind == record.KindThrottle {
+				open[key], x.until[e.ID] = e.ID, x.end
+			}
+		case "ends":
+			if id, ok := open[key]; ok {
+				x.until[id] = e.Time
+				delete(open, key)
+			}
+		}
+	}
 }
 
 // Chain follows the most direct causes from an entry to its root: symptom first. timeline is sorted by ID from 1.
@@ -210,7 +236,7 @@ const foldWithin = time.Minute
 // tried again and again (retries) is one entry for as long as it goes on.
 func Fold(timeline []record.Entry) []record.Entry {
 	sorted := slices.Clone(timeline)
-	slices.SortStableFunc(sorted, func(a, b record.Entry) int { return a.Time.Compare(b.Time) })
+	slices.SortStableFunc(sorted, func(a, b record.Entry) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(order(a), order(b))) })
 	var out []record.Entry
 	open := map[string]int{} // key → position in out
 	moved := make(map[int]int, len(sorted))
@@ -235,6 +261,20 @@ func Fold(timeline []record.Entry) []record.Entry {
 }
 
 // goesOn tells whether b, of the same key as a, still belongs to a.
+// order puts what happened at one instant from cause to effect: what was done to the cluster, then nodes, then pods, then
+// the words of controllers.
+func order(e record.Entry) int {
+	switch e.Kind {
+	case record.KindStep, record.KindLoad, record.KindNote:
+		return 0
+	case record.KindNodeAdded, record.KindNodeGone, record.KindNodeReady, record.KindNodeUnready:
+		return 1
+	case record.KindEvent:
+		return 3
+	}
+	return 2
+}
+
 func goesOn(a, b record.Entry) bool {
 	pause, retried := retries[a.Kind]
 	if !retried {

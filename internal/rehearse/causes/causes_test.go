@@ -17,6 +17,7 @@ var start = time.Date(2026, 1, 5, 0, 0, 0, 0, time.UTC)
 // topology is a small shop: shoppers → web → cart → redis.
 func topology() record.Run {
 	return record.Run{
+		Start:     record.Start{PlayFrom: start, PlayTo: start.Add(24 * time.Hour)},
 		Workloads: []record.Workload{{Object: "Deployment/shop/web", Service: "shop/web"}, {Object: "Deployment/shop/cart", Service: "shop/cart"}, {Object: "StatefulSet/shop/redis", Service: "shop/redis"}},
 		Calls:     []record.Call{{From: "shop/web", To: "shop/cart"}, {From: "shop/cart", To: "shop/redis"}},
 		Loads:     []record.Load{{Name: "shoppers", To: "shop/web"}, {Name: "bots", To: "shop/redis"}},
@@ -56,6 +57,18 @@ func TestEachEffectIsLinkedToItsMostSpecificCause(t *testing.T) {
 		timeline []record.Entry
 		want     int // ID of the last entry's cause; 0: unknown
 	}{
+		"scale up follows a saturation that goes on":         {[]record.Entry{saturated(0, "shop/cart"), load(1500, "10", "20"), scale(1800, cart, "2", "4")}, 1},
+		"scale up does not follow a saturation that is over": {[]record.Entry{saturated(0, "shop/cart"), at(60, record.Entry{Kind: record.KindSaturation, Object: "shop/cart", Data: data("state", "ends")}), scale(1800, cart, "2", "4")}, 0},
+		"scale down of what went too far":                    {[]record.Entry{scale(0, cart, "2", "6"), scale(900, cart, "6", "4")}, 1},
+		"a throttle follows the scale down":                  {[]record.Entry{load(0, "20", "10"), scale(10, cart, "4", "2"), at(12, record.Entry{Kind: record.KindThrottle, Object: "Service/shop/cart", Data: data("state", "begins", "service", "shop/cart")})}, 2},
+		"a node joins in place of a lost one": {[]record.Entry{at(0, record.Entry{Kind: record.KindStep, Object: "zone loss", Data: data("action", "zoneOutage", "zone", "a")}),
+			at(19, record.Entry{Kind: record.KindNodeAdded, Object: "Node/n9", Data: data("node", "n9", "zone", "b", "pool", "web")})}, 1},
+		"at one instant a step comes before what it does": {[]record.Entry{at(0, record.Entry{Kind: record.KindEvent, Object: "Node/n1"}), at(0, record.Entry{Kind: record.KindStep, Object: "lost", Data: data("action", "nodeCrash", "target", "Node/n1")})}, 1},
+		"a pod comes once the quota has room": {[]record.Entry{at(0, record.Entry{Kind: record.KindRefused, Object: "ReplicaSet/shop/web-1", Owner: web}),
+			at(900, record.Entry{Kind: record.KindPodCreated, Object: "Pod/shop/web-1", Owner: web})}, 1},
+		"a pod gone follows the beginning of a rollout, not its stall": {[]record.Entry{at(0, record.Entry{Kind: record.KindRollout, Object: web, Severity: record.Notable, Data: data("state", "begins")}),
+			at(600, record.Entry{Kind: record.KindRollout, Object: web, Severity: record.Warning, Data: data("state", "stalls")}),
+			at(700, record.Entry{Kind: record.KindPodGone, Object: "Pod/shop/web-1", Owner: web})}, 1},
 		"scale up follows the load that reaches the service": {[]record.Entry{load(0, "10", "20"), scale(40, cart, "2", "4")}, 1},
 		"scale up does not follow a load that fell since":    {[]record.Entry{load(0, "10", "20"), load(10, "20", "5"), scale(40, cart, "2", "4")}, 0},
 		"scale up prefers lost pods to a load":               {[]record.Entry{load(0, "10", "20"), at(20, record.Entry{Kind: record.KindPodUnready, Object: "Pod/shop/web-1", Owner: web}), scale(40, web, "2", "4")}, 2},
@@ -203,6 +216,42 @@ func TestDerivedEntriesTellWhatARecorderOnlySampled(t *testing.T) {
 	chain := Chain(linked, linked[i].ID)
 	if root := linked[chain[len(chain)-1]-1]; root.Object != "zone loss" {
 		t.Errorf("the chain of %q ends at %q", linked[i].What, root.What)
+	}
+}
+
+func TestAPodThatWaitsForANodeIsOneEntryAsLongAsItWaits(t *testing.T) {
+	t.Parallel()
+	pending := func(s, id int) record.Entry {
+		return at(s, record.Entry{ID: id, Kind: record.KindPodPending, Object: "Pod/shop/web-1", Owner: "Deployment/shop/web", Severity: record.Warning, Count: 1})
+	}
+	got := Fold([]record.Entry{pending(0, 1), pending(300, 2), pending(2100, 3), pending(9000, 4)})
+	if len(got) != 2 || got[0].Count != 3 || !got[0].Until.Equal(start.Add(2100*time.Second)) {
+		t.Errorf("folded to %+v", got)
+	}
+}
+
+func TestWhoIsCalledComesBeforeWhoCallsWhenBothFailAtOnce(t *testing.T) {
+	t.Parallel()
+	run := topology()
+	for id, name := range []string{"shop/web", "shop/cart", "shop/redis"} {
+		run.Columns = append(run.Columns, record.Column{ID: id, Metric: record.MetricErrors, Labels: map[string]string{"service": name}})
+	}
+	run.Start.SampleStep = time.Minute
+	run.Start.PlayTo = start.Add(2 * time.Minute)
+	for i, values := range [][]float64{{0, 0, 0}, {1, 0.996, 0.034}} {
+		sample := record.Sample{Time: start.Add(time.Duration(i+1) * time.Minute)}
+		for id, v := range values {
+			sample.Values = append(sample.Values, record.ColumnValue{ID: id, Value: v})
+		}
+		run.Samples = append(run.Samples, sample)
+	}
+	var texts []string
+	for _, e := range Derive(&run) {
+		texts = append(texts, e.What)
+	}
+	want := []string{"shop/redis fails 3.4 % of its requests", "shop/cart fails 99.9 % of its requests", "shop/web fails 100 % of its requests"}
+	if !slices.Equal(texts, want) {
+		t.Errorf("%q, want %q", texts, want)
 	}
 }
 

@@ -1,8 +1,10 @@
 package causes
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -40,6 +42,10 @@ func Derive(run *record.Run) []record.Entry {
 			}
 		}
 	}
+	x := NewIndex(run)
+	slices.SortStableFunc(list, func(a, b record.Entry) int { // who is called before who calls
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(x.below(a.Object), x.below(b.Object)))
+	})
 	next := 0
 	for _, e := range run.Timeline {
 		next = max(next, e.ID)
@@ -97,6 +103,20 @@ func loadChanges(t record.Table, load string, values []float64) []record.Entry {
 	return list
 }
 
+// percent writes a share with two digits, and all of it only when it is.
+func percent(share float64) string {
+	switch p := 100 * share; {
+	case share >= 1:
+		return "100 %"
+	case p >= 99.5:
+		return "99.9 %"
+	case p >= 9.95:
+		return strconv.FormatFloat(p, 'f', 0, 64) + " %"
+	default:
+		return strconv.FormatFloat(p, 'f', 1, 64) + " %"
+	}
+}
+
 // short writes a rate with three digits.
 func short(v float64) string {
 	if v >= 1000 {
@@ -121,7 +141,7 @@ func failures(t record.Table, s record.Series) []record.Entry {
 		case !failing && v >= errorsBegin:
 			failing = true
 			list = append(list, record.Entry{Time: t.Times[i], Kind: record.KindErrors, Object: name, Severity: record.Severe, Data: data("begins"),
-				What: fmt.Sprintf("%s fails %.2g %% of its requests", name, v*100)})
+				What: fmt.Sprintf("%s fails %s of its requests", name, percent(v))})
 		case failing && v < errorsEnd:
 			failing = false
 			list = append(list, record.Entry{Time: t.Times[i], Kind: record.KindErrors, Object: name, Severity: record.Notable, Data: data("ends"),

@@ -13,8 +13,8 @@ import (
 const refusing = 20 * time.Minute
 
 // retries are the kinds of entry that repeat as long as their reason lasts, with the longest pause between two: a refused
-// pod (above), and the kubelet's five minutes between pulls.
-var retries = map[string]time.Duration{record.KindRefused: refusing, record.KindImage: 10 * time.Minute}
+// pod (above), the kubelet's five minutes between pulls, and the half hour after which a repeated event is written again.
+var retries = map[string]time.Duration{record.KindRefused: refusing, record.KindImage: 10 * time.Minute, record.KindPodPending: 35 * time.Minute}
 
 // quotaMessage is what the API server answers when a quota has no room, with the quota's name and its limits.
 var quotaMessage = regexp.MustCompile(`exceeded quota: ([^,\s]+), requested: .*, limited: (\S+)`)

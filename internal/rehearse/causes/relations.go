@@ -68,6 +68,11 @@ func sameStep(_ *Index, e, c record.Entry) (int, bool) {
 	return 0, e.Data["step"] != "" && e.Data["step"] == c.Object
 }
 
+// failedStep holds when the cause is the step that the effect names, and it failed.
+func failedStep(_ *Index, e, c record.Entry) (int, bool) {
+	return 0, c.Severity == record.Warning && c.Object == e.Data["step"]
+}
+
 func sameWorkload(x *Index, e, c record.Entry) (int, bool) {
 	w := x.workload(e)
 	return 0, w != "" && w == x.workload(c)
@@ -212,4 +217,23 @@ func (x *Index) hops(from, to string) int {
 		frontier = next
 	}
 	return 0
+}
+
+// below counts the services that one (or a load) reaches through calls.
+func (x *Index) below(from string) int {
+	seen := map[string]bool{from: true}
+	frontier := []string{from}
+	for len(frontier) > 0 {
+		var next []string
+		for _, s := range frontier {
+			for _, t := range x.callees[s] {
+				if !seen[t] {
+					seen[t] = true
+					next = append(next, t)
+				}
+			}
+		}
+		frontier = next
+	}
+	return len(seen) - 1
 }

@@ -60,7 +60,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindLoad, relation: reaches, window: inForce, when: grows, only: grows},
 		{cause: record.KindSaturation, relation: sameService, window: hpaDown, when: shrinks, only: ends},
 		{cause: record.KindLoad, relation: reaches, window: inForce, when: shrinks, only: shrinks},
-		{cause: record.KindScale, relation: sameWorkload, window: hpaDown, when: shrinks, only: grows},
+		{cause: record.KindScale, relation: sameWorkload, window: rollingOut, when: shrinks, only: grows}, // it had gone too far
 	},
 	record.KindRollout: {
 		byStep,
@@ -76,11 +76,12 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindScale, relation: sameWorkload, window: control, only: grows},
 		{cause: record.KindEviction, relation: sameWorkload, window: control},
 		{cause: record.KindPodGone, relation: sameWorkload, window: control},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
 		{cause: record.KindNodeGone, relation: anything, window: control},
 		{cause: record.KindNodeAdded, relation: anything, window: control}, // a DaemonSet's pod
 		acted(control),
-		{cause: record.KindScale, relation: sameWorkload, window: rollingOut, only: grows}, // stuck behind quota or back-off
+		{cause: record.KindRefused, relation: sameWorkload, window: refusing}, // tried again
+		{cause: record.KindScale, relation: sameWorkload, window: rollingOut, only: grows},
 	},
 	record.KindPodPending: {
 		byStep,
@@ -105,7 +106,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindSaturation, relation: sameService, window: probing, only: begins},
 		{cause: record.KindEviction, relation: sameWorkload, window: control},
 		{cause: record.KindScale, relation: sameWorkload, window: control, only: shrinks},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
 		nodeStep, acted(probing),
 	},
 	record.KindPodGone: {
@@ -114,7 +115,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindNodeGone, relation: sameNode, window: tolerance},
 		{cause: record.KindNodeUnready, relation: sameNode, window: tolerance},
 		{cause: record.KindScale, relation: sameWorkload, window: tolerance, only: shrinks},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
 		{cause: record.KindNodeGone, relation: withoutNode, window: control},
 		{cause: record.KindNodeUnready, relation: withoutNode, window: tolerance},
 		acted(control),
@@ -122,7 +123,7 @@ var rulesFor = map[string][]rule{
 	record.KindCrash: {
 		byStep,
 		{cause: record.KindOOM, relation: sameObjectOrOwner, window: control},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
 		{cause: record.KindErrors, relation: callee, window: modelWindow, only: begins},
 		{cause: record.KindCrash, relation: sameObjectOrOwner, window: tolerance},
 		acted(control),
@@ -130,13 +131,13 @@ var rulesFor = map[string][]rule{
 	record.KindOOM: {
 		byStep,
 		{cause: record.KindSaturation, relation: sameService, window: modelWindow, only: begins},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
 		{cause: record.KindLoad, relation: reaches, window: inForce, only: grows},
 		{cause: record.KindPodReady, relation: sameWorkload, window: inForce}, // a leak: it ran long enough
 	},
 	record.KindImage: {
 		byStep,
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
 		{cause: record.KindStep, relation: anything, window: rollingOut, only: registryAction},
 		{cause: record.KindPodCreated, relation: sameWorkload, window: rollingOut},
 	},
@@ -156,6 +157,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindNodeGone, relation: samePool, window: provisioning},
 		{cause: record.KindPodPending, relation: anything, window: provisioning},
 		{cause: record.KindStep, relation: targetsNode, window: provisioning, only: nodeAction},
+		{cause: record.KindStep, relation: anything, window: provisioning, only: nodeLoss}, // launched in place of one that is lost
 	},
 	record.KindNodeUnready: {byStep, nodeStep, {cause: record.KindNodeAdded, relation: sameNode, window: control}},
 	record.KindNodeGone: {
@@ -209,7 +211,9 @@ var rulesFor = map[string][]rule{
 	},
 	record.KindThrottle: {
 		byStep,
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut},
+		{cause: record.KindScale, relation: sameService, window: modelWindow, when: begins, only: shrinks},
+		{cause: record.KindScale, relation: sameService, window: modelWindow, when: ends, only: grows},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
 		{cause: record.KindPodUnready, relation: sameService, window: modelWindow},
 		{cause: record.KindPodGone, relation: sameService, window: modelWindow},
 		{cause: record.KindLoad, relation: reaches, window: inForce, only: grows},
@@ -218,12 +222,15 @@ var rulesFor = map[string][]rule{
 	record.KindRefused: {
 		byStep,
 		{cause: record.KindStep, relation: anything, window: inForce, when: quota, only: quotaAction},
-		{cause: record.KindScale, relation: sameWorkload, window: rollingOut},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut},
+		{cause: record.KindScale, relation: sameWorkload, window: rollingOut, only: grows},
+		{cause: record.KindEviction, relation: sameWorkload, window: control},
+		{cause: record.KindPodGone, relation: sameWorkload, window: control},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
 		acted(control),
 	},
 	record.KindEvent: {
 		byStep,
+		{cause: record.KindNodeGone, relation: anything, window: tolerance, when: nodeNotFound},
 		{cause: record.KindCrash, relation: sameObjectOrOwner, window: tolerance},
 		{cause: record.KindOOM, relation: sameObjectOrOwner, window: tolerance},
 		{cause: record.KindImage, relation: sameObjectOrOwner, window: tolerance},
@@ -235,10 +242,11 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindNodeGone, relation: sameNode, window: tolerance},
 		{cause: record.KindPodGone, relation: sameObjectOrOwner, window: control},
 		{cause: record.KindPodCreated, relation: sameObjectOrOwner, window: control},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
 		nodeStep, acted(control),
 	},
 	record.KindExpectation: {
+		{cause: record.KindStep, relation: failedStep, window: control, when: aboutSteps},
 		{cause: record.KindErrors, relation: sameSubjectOrCallee, window: provisioning, when: begins, only: begins},
 		{cause: record.KindSaturation, relation: sameSubjectOrCallee, window: provisioning, when: begins, only: begins},
 		{cause: record.KindPodPending, relation: sameWorkload, window: provisioning, when: aboutPending},
@@ -276,6 +284,7 @@ func preempts(e record.Entry) bool  { return e.Data["by"] == "preemption" }
 func pressed(e record.Entry) bool   { return e.Data["by"] == "pressure" }
 func quota(e record.Entry) bool     { return strings.Contains(e.What+e.Why, "quota") }
 
+func aboutSteps(e record.Entry) bool      { return e.Data["metric"] == "steps" }
 func aboutPending(e record.Entry) bool    { return e.Data["metric"] == "pending" }
 func aboutService(e record.Entry) bool    { return e.Data["metric"] == "" && e.Data["workload"] == "" }
 func aboutDisruption(e record.Entry) bool { return e.Data["metric"] == "disruption" }
@@ -283,6 +292,16 @@ func quotaAction(c record.Entry) bool     { return c.Data["action"] == "quota" }
 func registryAction(c record.Entry) bool  { return c.Data["action"] == "registry" }
 func nodeAction(c record.Entry) bool {
 	return slices.Contains([]string{"nodeCrash", "nodeNotReady", "zoneOutage", "spotReclaim", "drain", "cordon", "noCapacity"}, c.Data["action"])
+}
+
+// nodeLoss tells the faults after which a pool launches another instance.
+func nodeLoss(c record.Entry) bool {
+	return slices.Contains([]string{"nodeCrash", "zoneOutage", "spotReclaim"}, c.Data["action"]) && !ends(c)
+}
+
+// nodeNotFound tells what the endpoints controller says of pods whose node is gone.
+func nodeNotFound(e record.Entry) bool {
+	return e.Data["reason"] == "FailedToUpdateEndpointSlices" && strings.Contains(e.Why, "Not Found")
 }
 
 func grows(e record.Entry) bool {

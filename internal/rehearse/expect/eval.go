@@ -254,6 +254,7 @@ func stepsDone(o Observed, _ *Observed) outcome {
 		}
 		if out.held {
 			out.held, out.firstAt = false, s.At
+			out.data = map[string]string{"metric": "steps", "step": s.Name}
 			out.value = fmt.Sprintf("%s: %s", s.Name, s.State)
 			if s.Message != "" {
 				out.value += ", " + s.Message

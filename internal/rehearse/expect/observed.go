@@ -27,6 +27,7 @@ func Observe(run record.Run, prices cost.Prices) Observed {
 	run.Timeline = append(slices.Clone(run.Timeline), causes.Derive(&run)...)
 	run.Timeline = causes.Annotate(&run)
 	o := Observed{Run: &run, Table: run.Table(), Bill: cost.Charge(&run, prices), index: causes.NewIndex(&run)}
+	o.index.Conditions(run.Timeline)
 	for _, e := range run.Timeline {
 		o.index.Add(e)
 	}

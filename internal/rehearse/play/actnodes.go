@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -77,12 +78,38 @@ func (r *run) nodes(t *v1alpha1.NodeTarget, unsaid int) ([]string, error) {
 	}
 	sort.Strings(names)
 	if len(names) == 0 {
-		return nil, fmt.Errorf("no node matches (node %q, pool %q, selector %q)", t.Node, t.Pool, t.Selector)
+		return nil, fmt.Errorf("there is no node now %s", wanted(t))
 	}
 	if unsaid == 0 {
 		unsaid = len(names)
 	}
 	return r.choose("nodes", names, t.Count, t.Share, unsaid), nil
+}
+
+// wanted says what a target looks for.
+func wanted(t *v1alpha1.NodeTarget) string {
+	var parts []string
+	for _, x := range []struct{ what, value string }{{"named", t.Node}, {"of pool", t.Pool}, {"with labels", t.Selector}} {
+		if x.value != "" {
+			parts = append(parts, x.what+" "+x.value)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// namedMax is how many objects a text names before it counts them.
+const namedMax = 3
+
+// named writes a list of objects: "node a", "nodes a, b", "12 nodes (a, b, c, …)".
+func named(noun string, names []string) string {
+	switch n := len(names); {
+	case n == 1:
+		return noun + " " + names[0]
+	case n <= namedMax:
+		return noun + "s " + strings.Join(names, ", ")
+	default:
+		return fmt.Sprintf("%d %ss (%s, …)", n, noun, strings.Join(names[:namedMax], ", "))
+	}
 }
 
 func nodeObjects(names []string) []string {
@@ -111,7 +138,7 @@ func (r *run) actNodeCrash(a *v1alpha1.NodeCrashAction) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	return outcome{what: fmt.Sprintf("%s of %d node(s)", mode, len(names)), targets: nodeObjects(names)}, nil
+	return outcome{what: fmt.Sprintf("crash (%s) of %s", mode, named("node", names)), targets: nodeObjects(names)}, nil
 }
 
 func (r *run) actNotReady(a *v1alpha1.NodeNotReadyAction) (outcome, error) {
@@ -125,7 +152,7 @@ func (r *run) actNotReady(a *v1alpha1.NodeNotReadyAction) (outcome, error) {
 		r.holds.take("ready/" + n)
 		rest = append(rest, r.later(after, func() error { return r.house.Engine.NotReady(n, a.Message) }))
 	}
-	return outcome{what: fmt.Sprintf("%d node(s) not ready", len(names)), targets: nodeObjects(names), undo: func(context.Context) error {
+	return outcome{what: named("node", names) + " not ready", targets: nodeObjects(names), undo: func(context.Context) error {
 		leave(rest)
 		var errs []error
 		for _, n := range names {
@@ -200,7 +227,7 @@ func (r *run) actSpotReclaim(a *v1alpha1.SpotReclaimAction) (outcome, error) {
 		}
 		r.later(after, func() error { return r.house.Engine.SpotReclaim(n, notice) })
 	}
-	return outcome{what: fmt.Sprintf("spot reclaim of %d node(s) of %s", len(names), a.Pool), targets: nodeObjects(names), data: map[string]string{"pool": a.Pool}}, nil
+	return outcome{what: "spot reclaim of " + named("node", names), targets: nodeObjects(names), data: map[string]string{"pool": a.Pool}}, nil
 }
 
 func (r *run) actNoCapacity(a *v1alpha1.NoCapacityAction) (outcome, error) {
@@ -263,7 +290,7 @@ func (r *run) actCordon(ctx context.Context, a *v1alpha1.CordonAction) (outcome,
 		r.holds.take("cordon/" + n)
 		rest = append(rest, r.later(a.Gap.Duration*time.Duration(i), func() error { return r.cordon(ctx, n, true) }))
 	}
-	return outcome{what: fmt.Sprintf("cordon %d node(s)", len(names)), targets: nodeObjects(names), undo: func(ctx context.Context) error {
+	return outcome{what: "cordon " + named("node", names), targets: nodeObjects(names), undo: func(ctx context.Context) error {
 		leave(rest)
 		return r.uncordon(names)(ctx)
 	}}, nil
@@ -314,7 +341,7 @@ func (r *run) actDrain(ctx context.Context, a *v1alpha1.DrainAction) (outcome, e
 			}
 		}
 	})
-	return outcome{what: fmt.Sprintf("drain %d node(s)", len(names)), targets: nodeObjects(names), undo: func(ctx context.Context) error {
+	return outcome{what: "drain " + named("node", names), targets: nodeObjects(names), undo: func(ctx context.Context) error {
 		stop() // nodes whose turn has not come are left alone
 		return r.uncordon(names)(ctx)
 	}}, nil
@@ -380,14 +407,19 @@ func (r *run) evictAll(ctx context.Context, name string, grace *v1alpha1.Duratio
 }
 
 func (r *run) actKillPods(ctx context.Context, a *v1alpha1.KillPodsAction) (outcome, error) {
-	names, err := r.podsOf(ctx, &a.PodTarget)
+	pods, err := r.podsOf(ctx, &a.PodTarget)
 	if err != nil {
 		return outcome{}, err
 	}
 	var o outcome
-	for _, n := range names {
-		ns, name := n[0], n[1]
+	var names []string
+	for _, p := range pods {
+		ns, name := p.Namespace, p.Name
+		names = append(names, ns+"/"+name)
 		o.targets = append(o.targets, "Pod/"+ns+"/"+name)
+		if !slices.Contains(o.targets, p.Workload) {
+			o.targets = append(o.targets, p.Workload)
+		}
 		switch a.Mode {
 		case v1alpha1.KillExit, v1alpha1.KillOOM:
 			err = r.house.Engine.KillContainer(ns, name, "", 137, a.Mode == v1alpha1.KillOOM)
@@ -403,12 +435,12 @@ func (r *run) actKillPods(ctx context.Context, a *v1alpha1.KillPodsAction) (outc
 			return o, err
 		}
 	}
-	o.what = fmt.Sprintf("kill %d pod(s)", len(names))
+	o.what = "kill " + named("pod", names)
 	return o, nil
 }
 
 // podsOf draws from the pods a target selects.
-func (r *run) podsOf(ctx context.Context, t *v1alpha1.PodTarget) ([][2]string, error) {
+func (r *run) podsOf(ctx context.Context, t *v1alpha1.PodTarget) ([]*record.Pod, error) {
 	workload := ""
 	if t.Workload != "" {
 		gvk, u, err := r.find(ctx, t.Workload)
@@ -422,7 +454,7 @@ func (r *run) podsOf(ctx context.Context, t *v1alpha1.PodTarget) ([][2]string, e
 		return nil, err
 	}
 	r.mu.Lock()
-	byKey, keys := map[string][2]string{}, []string{}
+	byKey, keys := map[string]*record.Pod{}, []string{}
 	for _, p := range r.cluster.living() {
 		if workload != "" && p.rec.Workload != workload || t.Namespace != "" && p.rec.Namespace != t.Namespace || !sel.Matches(labels.Set(p.obj.Labels)) || p.obj.DeletionTimestamp != nil {
 			continue
@@ -431,7 +463,7 @@ func (r *run) podsOf(ctx context.Context, t *v1alpha1.PodTarget) ([][2]string, e
 		if key == "" {
 			key = p.rec.Namespace + "/" + p.rec.Name
 		}
-		byKey[key] = [2]string{p.rec.Namespace, p.rec.Name}
+		byKey[key] = &p.rec
 		keys = append(keys, key)
 	}
 	r.mu.Unlock()
@@ -439,7 +471,7 @@ func (r *run) podsOf(ctx context.Context, t *v1alpha1.PodTarget) ([][2]string, e
 		return nil, fmt.Errorf("no pod matches (workload %q, selector %q)", t.Workload, t.Selector)
 	}
 	sort.Strings(keys)
-	var out [][2]string
+	var out []*record.Pod
 	for _, k := range r.choose("pods", keys, t.Count, t.Share, 1) {
 		out = append(out, byKey[k])
 	}

@@ -60,7 +60,9 @@ type workload struct {
 	direction  int
 	reversals  int
 	revisions  int
-	revision   string
+	told       string          // fingerprint of the revision whose stall was told
+	known      map[string]bool // fingerprints of the revisions so far
+	back       bool            // the one that rolls out was there before
 	rolling    bool
 	paused     bool
 	stalled    string
@@ -170,9 +172,12 @@ func (c *cluster) follow(p *pod, now time.Time) {
 	if ready != p.ready {
 		p.ready = ready
 		c.count(p, ready)
-		if ready && p.rec.Ready.IsZero() {
-			p.rec.Ready = now
-			c.entry(p, record.Entry{Kind: record.KindPodReady, What: "pod ready"})
+		if ready {
+			what := "pod ready again"
+			if p.rec.Ready.IsZero() {
+				p.rec.Ready, what = now, "pod ready"
+			}
+			c.entry(p, record.Entry{Kind: record.KindPodReady, What: what})
 		} else if !ready && o.DeletionTimestamp == nil {
 			c.entry(p, record.Entry{Kind: record.KindPodUnready, What: "pod not ready", Why: conditionMessage(o, corev1.PodReady), Severity: record.Notable})
 		}
@@ -332,6 +337,9 @@ func (c *cluster) deploymentSeen(d *appsv1.Deployment) {
 	done := d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas >= replicas && d.Status.Replicas == d.Status.UpdatedReplicas && d.Status.AvailableReplicas >= replicas
 	stalled := ""
 	for _, cond := range d.Status.Conditions {
+		if cond.LastUpdateTime.Add(time.Second).Before(w.startedAt) {
+			continue // it is about the revision before; the API keeps whole seconds
+		}
 		if cond.Type == appsv1.DeploymentProgressing && cond.Reason == "ProgressDeadlineExceeded" {
 			stalled = cond.Message
 		}
@@ -380,49 +388,6 @@ func (c *cluster) scaled(w *workload, replicas int32) {
 	why, actor := c.r.scaleReason(w.object)
 	c.r.entry(record.Entry{Kind: record.KindScale, Object: w.object, Owner: w.object, What: fmt.Sprintf("%s from %d to %d replicas", short(w.object), from, replicas), Why: why, Actor: actor,
 		Severity: record.Notable, Data: map[string]string{"workload": w.object, "from": fmt.Sprint(from), "to": fmt.Sprint(replicas)}})
-}
-
-func (c *cluster) templated(w *workload, generation int64, t *corev1.PodTemplateSpec) {
-	if w.generation == generation {
-		return
-	}
-	w.generation = generation
-	template := fingerprint(t)
-	if len(t.Spec.Containers) > 0 {
-		w.image = t.Spec.Containers[0].Image
-	}
-	if w.template == template {
-		return
-	}
-	first := w.template == ""
-	w.template = template
-	w.rolling, w.startedAt = true, time.Now()
-	if first {
-		return
-	}
-	w.revisions++
-	c.r.entry(record.Entry{Kind: record.KindRollout, Object: w.object, Owner: w.object, What: fmt.Sprintf("%s rolls out a new revision", short(w.object)), Severity: record.Notable,
-		Data: map[string]string{"workload": w.object, "state": "begins"}})
-}
-
-func (c *cluster) rolled(w *workload, done bool, stalled string) {
-	if !w.rolling {
-		return
-	}
-	w.stalled = stalled
-	if done {
-		w.rolling, w.stalled = false, ""
-		if w.revisions > 0 {
-			c.r.entry(record.Entry{Kind: record.KindRollout, Object: w.object, Owner: w.object, What: fmt.Sprintf("%s has rolled out after %s", short(w.object), round(time.Since(w.startedAt))), Severity: record.Notable,
-				Data: map[string]string{"workload": w.object, "state": "ends"}})
-		}
-		return
-	}
-	if stalled != "" && w.revision != "stalled "+w.template {
-		w.revision = "stalled " + w.template
-		c.r.entry(record.Entry{Kind: record.KindRollout, Object: w.object, Owner: w.object, What: fmt.Sprintf("%s does not progress", short(w.object)), Why: stalled, Severity: record.Warning,
-			Data: map[string]string{"workload": w.object, "state": "stalls"}})
-	}
 }
 
 // entry writes a fact about a pod, folded by its owner.

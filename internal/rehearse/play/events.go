@@ -4,6 +4,8 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/fairway-dev/fairway/internal/kube/controlplane"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
@@ -26,6 +28,9 @@ func (r *run) kubeEvent(e controlplane.Event) {
 		r.mu.Unlock()
 		return
 	}
+	if repeated[e.Reason] {
+		return
+	}
 	if e.Reason == "TaintManagerEviction" && strings.HasPrefix(e.Message, "Cancelling") {
 		return // no eviction: the pod was gone before
 	}
@@ -38,12 +43,14 @@ func (r *run) kubeletEvent(e virtual.Event) {
 	object := e.Kind + "/" + path(e.Namespace, e.Name)
 	reason := e.Reason
 	switch {
+	case repeated[reason]:
+		return
 	case reason == "Failed" && (e.Message == "Error: ErrImagePull" || e.Message == "Error: ImagePullBackOff"):
 		return // said with its cause by the event before it
 	case reason == "Failed" && strings.Contains(e.Message, "image"):
 		reason = "ErrImagePull"
 	case reason == "BackOff" && strings.Contains(e.Message, "pulling image"):
-		reason = "ImagePullBackOff"
+		return // said by the pull that failed before it
 	}
 	r.event(object, e.Namespace, e.Name, e.Kind, e.Type, reason, e.Message, "kubelet")
 }
@@ -66,8 +73,58 @@ func (r *run) event(object, ns, name, kind, typ, reason, message, reporter strin
 		e.Owner = r.cluster.topmost(kind, ns, name)
 		e.Data["workload"] = e.Owner
 	}
-	if k == record.KindRefused && e.Owner != "" {
-		e.What = "a pod of " + short(e.Owner) + " is refused"
-	}
+	inWords(&e, reason)
 	r.entry(e)
+}
+
+// repeated are the reasons of events that say what the timeline says already: of the step, the node or the pod.
+var repeated = map[string]bool{"NodeNotReady": true, "NodeCrash": true, "ZoneOutage": true}
+
+// inWords says what an event means where its reason alone does not.
+func inWords(e *record.Entry, reason string) {
+	of := short(e.Object)
+	if e.Owner != "" {
+		of = short(e.Owner)
+	}
+	switch reason {
+	case "FailedScheduling":
+		e.What = "a pod of " + of + " finds no node: " + schedulerReason(e.Why)
+	case "FailedCreate":
+		e.What = "a pod of " + of + " is refused"
+		if strings.Contains(e.Why, "Operation cannot be fulfilled on resourcequotas") {
+			e.What, e.Severity = "a pod of "+of+" is created again, because another had the quota first", record.Info
+		}
+	case "ErrImagePull":
+		e.What = "an image of " + of + " cannot be pulled"
+	case "BackOff":
+		e.What = "a container of " + of + " ends again and again"
+	case "FailedToUpdateEndpointSlices", "FailedToUpdateEndpoint":
+		e.Severity = record.Info // tried again at once
+	}
+}
+
+// schedulerReason is what the scheduler says without how many nodes it says it of.
+func schedulerReason(message string) string {
+	text, _, _ := strings.Cut(message, " preemption: ")
+	if _, rest, ok := strings.Cut(text, " nodes are available: "); ok {
+		text = rest
+	}
+	return strings.TrimSuffix(strings.TrimSpace(text), ".")
+}
+
+// waiting tells of the pods that had no node when measuring began: the scheduler's word on them came before.
+func (r *run) waiting() {
+	r.mu.Lock()
+	var pods []*corev1.Pod
+	for _, p := range r.cluster.living() {
+		if p.obj.Spec.NodeName == "" {
+			pods = append(pods, p.obj)
+		}
+	}
+	r.mu.Unlock()
+	for _, p := range pods {
+		if why := conditionMessage(p, corev1.PodScheduled); why != "" {
+			r.event(podObject(p), p.Namespace, p.Name, "Pod", corev1.EventTypeWarning, "FailedScheduling", why, "default-scheduler")
+		}
+	}
 }

@@ -101,7 +101,7 @@ func (c *cluster) deleted(p *pod, now time.Time) {
 	}
 	c.evictions++
 	c.r.out.event(record.Event{Eviction: &e})
-	c.entry(p, record.Entry{Kind: record.KindEviction, What: "pod evicted", Why: by, Actor: by, Severity: record.Notable, Data: map[string]string{"by": by, "budget": e.Budget}})
+	c.entry(p, record.Entry{Kind: record.KindEviction, What: evictionTexts[by], Why: by, Actor: by, Severity: record.Notable, Data: map[string]string{"by": by, "budget": e.Budget}})
 }
 
 func wasReady(p *pod) bool {
@@ -115,3 +115,7 @@ func wasReady(p *pod) bool {
 	}
 	return false
 }
+
+// evictionTexts say what happened to the pod, by who took it out.
+var evictionTexts = map[string]string{"node-lost": "pod is lost with its node", "taint": "pod is evicted from its unreachable or tainted node",
+	"preemption": "pod gives way to one of higher priority", "drain": "pod is evicted by the drain of its node", "user": "pod is deleted"}

@@ -23,8 +23,9 @@ type recorder struct {
 	count    int64
 	entries  int
 	columns  map[string]int
-	muted    bool // during the set-up nothing is worth an entry
-	headline string
+	muted    bool   // during the set-up nothing is worth an entry
+	headline string // the last severe entry
+	headedAt time.Time
 	recent   []record.Entry // for conditions
 }
 
@@ -72,7 +73,7 @@ func (r *recorder) entry(e record.Entry) {
 		e.Severity = record.Info
 	}
 	if e.Severity == record.Severe {
-		r.headline = e.What
+		r.headline, r.headedAt = e.What, e.Time
 	}
 	var t [8]byte
 	binary.BigEndian.PutUint64(t[:], uint64(e.Time.UnixNano()))
@@ -85,6 +86,19 @@ func (r *recorder) entry(e record.Entry) {
 	if r.recent = append(r.recent, e); len(r.recent) > 2*recentMax {
 		r.recent = append(r.recent[:0], r.recent[len(r.recent)-recentMax:]...)
 	}
+}
+
+// headlineFor is how long a severe entry is shown beside the progress.
+const headlineFor = time.Hour
+
+// latest is the last severe entry, "" when it is long ago.
+func (r *recorder) latest(now time.Time) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now.Sub(r.headedAt) > headlineFor {
+		return ""
+	}
+	return r.headline
 }
 
 // newest are the last entries, oldest first.

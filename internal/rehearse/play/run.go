@@ -118,6 +118,7 @@ func (r *run) play(ctx context.Context, boot Boot, versions map[string]string, b
 		return err
 	}
 	r.out.mute(false)
+	r.waiting()
 	m.playing()
 	if err := r.measure(ctx); err != nil {
 		return err
@@ -419,7 +420,7 @@ func earliest(t time.Time, others ...time.Time) time.Time {
 }
 
 func (r *run) progress(now time.Time, measured bool) {
-	p := &record.Progress{Time: now.UTC(), Settling: !measured, Nodes: len(r.cluster.nodes), Pods: len(r.cluster.pods), P95Seconds: r.sampler.p95, LastHeadline: r.out.headline}
+	p := &record.Progress{Time: now.UTC(), Settling: !measured, Nodes: len(r.cluster.nodes), Pods: len(r.cluster.pods), P95Seconds: r.sampler.p95, LastHeadline: r.out.latest(now)}
 	if measured {
 		p.FinishedShare = now.Sub(r.start).Seconds() / r.end.Sub(r.start).Seconds()
 	}

@@ -40,7 +40,6 @@ func (s *stepRunner) turn(ctx context.Context, now time.Time) (time.Time, error)
 	for {
 		acts, next := s.plan.Due(s, now)
 		for _, a := range acts {
-			time.Sleep(quiet)
 			s.do(ctx, a)
 		}
 		if len(acts) == 0 {
@@ -51,6 +50,8 @@ func (s *stepRunner) turn(ctx context.Context, now time.Time) (time.Time, error)
 }
 
 func (s *stepRunner) do(ctx context.Context, a scenario.Act) {
+	began := time.Now()
+	time.Sleep(quiet)
 	key := fmt.Sprint(a.Step, "/", a.Occurrence)
 	name := scenario.ActionName(a.Action)
 	var err error
@@ -78,12 +79,13 @@ func (s *stepRunner) do(ctx context.Context, a scenario.Act) {
 		}
 	}
 	s.plan.Finished(a, time.Now(), err)
-	s.tell(a, name, o, err)
+	s.tell(a, began, name, o, err)
 }
 
-// tell writes the step's entry and state.
-func (s *stepRunner) tell(a scenario.Act, action string, o outcome, err error) {
-	e := record.Entry{Kind: record.KindStep, Object: a.Name, What: fmt.Sprintf("%s: %s", a.Name, o.what), Severity: record.Notable, Actor: userSteps,
+// tell writes the step's entry and state. The entry comes from the moment before the step acted, and so before all that it
+// caused.
+func (s *stepRunner) tell(a scenario.Act, began time.Time, action string, o outcome, err error) {
+	e := record.Entry{Time: began, Kind: record.KindStep, Object: a.Name, What: fmt.Sprintf("%s: %s", a.Name, o.what), Severity: record.Notable, Actor: userSteps,
 		Data: map[string]string{"step": a.Name, "action": action, "target": strings.Join(o.targets, ",")}}
 	for k, v := range o.data {
 		if v != "" {
