@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
@@ -358,8 +359,19 @@ func calls(run *record.Run) []Call {
 	return rows
 }
 
+// assumptions are those of a run, the ones with most of its CPU behind them first.
 func assumptions(run *record.Run) []record.Assumed {
 	rows := roundAll(slices.Clone(run.Assumptions))
+	used, total := map[string]float64{}, 0.0
+	for _, p := range run.Pods {
+		used[p.Workload] += p.CPUUsedCoreSeconds
+		total += p.CPUUsedCoreSeconds
+	}
+	for i := range rows {
+		if a := &rows[i]; a.CPUShare == 0 && total > 0 && !strings.HasSuffix(a.What, " load") { // a generator's own use says nothing of its load
+			a.CPUShare = significant(used[a.FromObject]/total, seriesDigits)
+		}
+	}
 	slices.SortStableFunc(rows, func(a, b record.Assumed) int {
 		return cmp.Or(cmp.Compare(b.CPUShare, a.CPUShare), cmp.Compare(a.What, b.What), cmp.Compare(a.FromObject, b.FromObject))
 	})
