@@ -1,10 +1,17 @@
 package rehearse
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/fairway-dev/fairway/internal/rehearse/model"
 )
 
 const web = `apiVersion: apps/v1
@@ -107,5 +114,77 @@ func TestFlagsOverAScenarioKeepItsPlacesAndInputs(t *testing.T) {
 	}
 	if len(l.Inputs) != 2 || len(l.Scenario.Spec.Seeds) != 2 {
 		t.Errorf("inputs %v, seeds %v", l.Inputs, l.Scenario.Spec.Seeds)
+	}
+}
+
+func TestTheExamplesArePreparedWithoutAWarning(t *testing.T) {
+	t.Parallel()
+	for _, q := range []Request{{Path: "../../examples/shop"}, {Path: "../../examples/boutique"}, {Path: "../../examples/shop", Change: "../../examples/shop/fix.yaml", At: "08:00"}} {
+		l, err := Scenario(q)
+		if err != nil {
+			t.Errorf("%s: %v", q.Path, err)
+			continue
+		}
+		d, warnings, err := Prepare(l, false)
+		if err != nil || len(warnings) > 0 {
+			t.Errorf("%s: warnings %q, %v", q.Path, warnings, err)
+			continue
+		}
+		if other, err := d.Baseline(l); err != nil || (other != nil) != (q.Change != "") {
+			t.Errorf("%s with change %q: baseline %v, %v", q.Path, q.Change, other != nil, err)
+		}
+	}
+}
+
+// boutiqueSHA256 is release/kubernetes-manifests.yaml of Online Boutique v0.10.6: it must be played as it is published.
+const boutiqueSHA256 = "41a4736597543ee562c673c0c0446e2cc4bddf2b816c294690e83b38cfcc66a2"
+
+func TestOnlineBoutiqueIsUneditedAndItsCallsAreFound(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("../../examples/boutique/manifests.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != boutiqueSHA256 {
+		t.Error("the manifests of Online Boutique were changed")
+	}
+	l, err := Scenario(Request{Path: "../../examples/boutique"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _, err := Prepare(l, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []runtime.Object
+	for _, o := range d.Objects {
+		u := &unstructured.Unstructured{}
+		if err := u.UnmarshalJSON(o.Object); err != nil {
+			t.Fatal(err)
+		}
+		objects = append(objects, u)
+	}
+	found := map[string]bool{}
+	for _, e := range model.Edges(objects) {
+		from, to := strings.TrimPrefix(e.From, "Deployment/default/"), strings.TrimPrefix(e.To, "default/")
+		found[from+" "+to] = true
+	}
+	// As the architecture of the shop has them.
+	want := []string{"cartservice redis-cart", "checkoutservice cartservice", "checkoutservice currencyservice", "checkoutservice emailservice",
+		"checkoutservice paymentservice", "checkoutservice productcatalogservice", "checkoutservice shippingservice", "frontend adservice",
+		"frontend cartservice", "frontend checkoutservice", "frontend currencyservice", "frontend productcatalogservice",
+		"frontend recommendationservice", "frontend shippingservice", "recommendationservice productcatalogservice"}
+	for _, edge := range want {
+		if !found[edge] {
+			t.Errorf("the call %s is not found", edge)
+		}
+		delete(found, edge)
+	}
+	if g := model.Generators(objects); len(g) != 1 || g[0].Workload != "Deployment/default/loadgenerator" || g[0].To != "default/frontend" {
+		t.Errorf("load generators: %+v", g)
+	}
+	delete(found, "loadgenerator frontend")
+	for edge := range found {
+		t.Errorf("there is no call %s", edge)
 	}
 }

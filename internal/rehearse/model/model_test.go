@@ -288,17 +288,11 @@ func TestExternalListsWhatIsReachableFromOutside(t *testing.T) {
 
 func TestOnlineBoutiqueHasFifteenEdgesAndALoadGenerator(t *testing.T) {
 	t.Parallel()
-	file := os.Getenv("FAIRWAY_BOUTIQUE")
-	if file == "" {
-		t.Skip("SKIPPED: set FAIRWAY_BOUTIQUE to the path of the Online Boutique manifests to check the edges of a real shop")
-	}
-	objects := read(t, file)
-	edges := Edges(objects)
-	if len(edges) != 15 {
+	objects := read(t, filepath.Join("..", "..", "..", "examples", "boutique", "manifests.yaml"))
+	if edges := Edges(objects); len(edges) != 15 {
 		t.Errorf("%d edges, want 15: %+v", len(edges), edges)
 	}
-	gens := Generators(objects)
-	if len(gens) != 1 || gens[0].Users != 10 || gens[0].To != "default/frontend" {
+	if gens := Generators(objects); len(gens) != 1 || gens[0].Users != 10 || gens[0].To != "default/frontend" {
 		t.Errorf("generators are %+v, want one of 10 users to default/frontend", gens)
 	}
 	top, err := Build(Input{Objects: objects, Start: begin, Scenario: spec(t, `load: [{name: users, to: default/frontend, rate: 100}]`), MeanRate: []float64{100}})
@@ -308,21 +302,4 @@ func TestOnlineBoutiqueHasFifteenEdgesAndALoadGenerator(t *testing.T) {
 	if _, err := flow.New(top.Config); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range top.Config.Services {
-		t.Logf("%-40s constant %-5v balance %d threads %d by limit %v calls %d cpu %v", s.Name, s.Constant, s.Model.Balance, s.Model.Threads, s.Model.ThreadsByLimit, calls(s), cost(s))
-	}
-}
-
-func calls(s flow.Service) int {
-	if s.Constant {
-		return 0
-	}
-	return len(s.Model.Routes[0].Calls)
-}
-
-func cost(s flow.Service) time.Duration {
-	if s.Constant {
-		return 0
-	}
-	return s.Model.Routes[0].CPU
 }
