@@ -56,6 +56,7 @@ type Cluster struct {
 	cancels  []context.CancelFunc // in the order of starting
 	sockets  *vnet.Sockets
 	answers  *vnet.Universal
+	hooks    *kubelet.Hooks
 	kubelets *kubelet.Server
 
 	recorder   record.EventRecorder
@@ -230,6 +231,8 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 	if v.Watchful == nil {
 		v.Watchful = c.watchNodes(life)
 	}
+	c.hooks = kubelet.NewHooks(c.Dialer)
+	v.OnHook = c.hooks.Send
 	if c.Engine, err = virtual.New(v); err != nil {
 		return nil, err
 	}
@@ -357,6 +360,9 @@ func (c *Cluster) end(ctx context.Context) error {
 	}
 	if c.sockets != nil {
 		c.sockets.Close()
+	}
+	if c.hooks != nil {
+		c.hooks.Close()
 	}
 	if c.kubelets != nil {
 		errs = append(errs, c.kubelets.Close())

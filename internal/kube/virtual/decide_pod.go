@@ -106,6 +106,8 @@ type Plan struct {
 	Changed bool
 	// Exited are the instances that ended, for the node's cumulative counters.
 	Exited []ExitedInstance
+	// Hooks are the HTTP requests that are due.
+	Hooks []Hook
 	// Freed: the pod's address and resources go back to the node.
 	Freed bool
 }

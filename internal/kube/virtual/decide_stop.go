@@ -77,6 +77,9 @@ func (d *decider) terminate(c *Container, t, deadline time.Time, message string)
 	c.Startup, c.Liveness = Flip{}, Flip{}
 	d.event(t, c, false, events.KillingContainer, message)
 	term := t
+	if l := c.spec(d.pod).Lifecycle; l != nil && deadline.After(t) {
+		d.request(c, l.PreStop)
+	}
 	if hook := preStopTime(c.spec(d.pod)); hook > 0 && deadline.After(t) {
 		term = t.Add(hook)
 		if term.After(deadline) {
@@ -158,7 +161,15 @@ func (d *decider) postStart(c *Container, t time.Time) {
 	if spec.Lifecycle == nil || spec.Lifecycle.PostStart == nil {
 		return
 	}
+	d.request(c, spec.Lifecycle.PostStart)
 	if took := hookTime(spec.Lifecycle.PostStart); took > 0 {
 		c.HookDone = t.Add(took)
+	}
+}
+
+// request has the HTTP request of a hook sent.
+func (d *decider) request(c *Container, h *v1.LifecycleHandler) {
+	if h != nil && h.HTTPGet != nil {
+		d.plan.Hooks = append(d.plan.Hooks, Hook{Pod: d.pod, Container: c.spec(d.pod), Get: h.HTTPGet, IP: d.s.IP})
 	}
 }

@@ -256,6 +256,11 @@ func (e *Engine) decide(r *podRecord, now time.Time) {
 	for i := range plan.Exited {
 		e.countPast(r.node, &plan.Exited[i])
 	}
+	if e.opts.OnHook != nil {
+		for _, h := range plan.Hooks {
+			e.opts.OnHook(h)
+		}
+	}
 	if plan.Freed {
 		e.freed(r, now)
 	}

@@ -107,6 +107,17 @@ type Options struct {
 	Watchful func(on bool)
 	// OnEvent hears every event and fault the engine decides, in order. It must not call the engine.
 	OnEvent func(Event)
+	// OnHook hears of the HTTP hooks of containers when they are due, for whoever can send requests. What becomes of them
+	// changes nothing: hooks take no time and succeed. nil = none is sent. It must neither block nor call the engine.
+	OnHook func(Hook)
+}
+
+// Hook is an HTTP request that a container's postStart or preStop asks for.
+type Hook struct {
+	Pod       *v1.Pod // shared with caches: read only
+	Container *v1.Container
+	Get       *v1.HTTPGetAction
+	IP        string // the pod's, which its status may not show yet
 }
 
 // Event is something a kubelet or the simulated cloud reports about an object.

@@ -53,6 +53,7 @@ func Wire(p Parts) (*Server, error) {
 	}
 	index := p.Pods.GetIndexer()
 	logs := &Logs{Scripted: Scripted(p.Book, p.Seed)}
+	p.Book.Log = write(logs)
 	s, err := New(Options{
 		Node: p.Dialer.Tables.NodeAt,
 		Pods: func(node string) []*corev1.Pod { return podsOn(index, node) },

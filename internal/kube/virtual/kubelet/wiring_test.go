@@ -48,7 +48,7 @@ var wired = sync.OnceValue(func() plane {
 	ctx := context.Background()
 	answers := &vnet.Universal{}
 	book := program.NewBook(&program.Rules{Defaults: program.DefaultsUp()})
-	book.Serve = answers.Serve
+	book.Serve, book.With = answers.Serve, answers.With
 	d := &vnet.Dialer{Network: &vnet.Network{}, Tables: &vnet.Tables{}, Pods: book.Port}
 	p, err := controlplane.Start(ctx, controlplane.Options{Dialer: d.DialContext(vnet.From{})})
 	if err != nil {
@@ -59,7 +59,7 @@ var wired = sync.OnceValue(func() plane {
 		return plane{err: err}
 	}
 	f := informers.NewSharedInformerFactory(client, 0)
-	engine, err := virtual.New(virtual.Options{Client: client, Informers: f, PodStart: 100 * time.Millisecond, Behaviour: book,
+	engine, err := virtual.New(virtual.Options{Client: client, Informers: f, PodStart: 100 * time.Millisecond, Behaviour: book, OnHook: NewHooks(d).Send,
 		NodeGroups: []virtual.NodeGroup{{Name: "web", Size: 2}}})
 	if err != nil {
 		return plane{err: err}
@@ -115,6 +115,53 @@ func webPod(t *testing.T) (plane, *corev1.Pod) {
 		return fmt.Sprintf("pod is %s %+v", pod.Status.Phase, pod.Status.Conditions)
 	})
 	return p, pod
+}
+
+func TestHTTPHooksReachTheServerTheyAsk(t *testing.T) {
+	t.Parallel()
+	p, ns := wired(), "hooks"
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	ctx, pods := t.Context(), p.client.CoreV1().Pods(ns)
+	if _, err := p.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	run := func(name, image string, args []string, hooks *corev1.Lifecycle) (ip string) {
+		_, err := pods.Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "app", Image: image, Args: args, Lifecycle: hooks}}}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() string {
+			pod, err := pods.Get(ctx, name, metav1.GetOptions{})
+			if err != nil || pod.Status.Phase != corev1.PodRunning {
+				return fmt.Sprintf("pod %s is %v, %v", name, pod.Status.Phase, err)
+			}
+			ip = pod.Status.PodIP
+			return ""
+		})
+		return ip
+	}
+	logged := func(want string) {
+		eventually(t, func() string {
+			text, err := pods.GetLogs("server", &corev1.PodLogOptions{}).DoRaw(ctx)
+			if err != nil || !strings.Contains(string(text), want) {
+				return fmt.Sprintf("no %q in the server's log %q, %v", want, text, err)
+			}
+			return ""
+		})
+	}
+	server := run("server", "registry.k8s.io/e2e-test-images/agnhost:2.63.0", []string{"netexec"}, nil)
+	get := func(say string) *corev1.LifecycleHandler {
+		return &corev1.LifecycleHandler{HTTPGet: &corev1.HTTPGetAction{Host: server, Port: intstr.FromInt32(8080), Path: "/echo?msg=" + say}}
+	}
+	run("client", "registry.k8s.io/pause:3.10", nil, &corev1.Lifecycle{PostStart: get("begun"), PreStop: get("ending")})
+	logged("GET /echo?msg=begun")
+	if err := pods.Delete(ctx, "client", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	logged("GET /echo?msg=ending")
 }
 
 func eventually(t *testing.T, missing func() string) {

@@ -17,7 +17,7 @@ func isRunning(p *corev1.Pod) {
 	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 }
 
-func TestServersThatSayTheSameToEverybodySayIt(t *testing.T) {
+func TestServersWhoseAnswersAreKnownGiveThem(t *testing.T) {
 	t.Parallel()
 	porter := func(p *corev1.Pod) {
 		p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "SERVE_PORT_160", Value: "foo"}, {Name: "SERVE_TLS_PORT_443", Value: "<a>bar</a>"}}
@@ -40,14 +40,18 @@ func TestServersThatSayTheSameToEverybodySayIt(t *testing.T) {
 		{"the method too", ask(agnhostImage, []string{"/agnhost", "porter", "--json-response"}, isRunning, porter), 160, "PUT",
 			`application/json {"Method":"PUT","Body":"foo"}`},
 		{"a port that porter was not given", ask(agnhostImage, []string{"/agnhost", "porter"}, isRunning, porter), 8080, "GET", "refused"},
-		{"another server", ask(agnhostImage, []string{"/agnhost", "netexec"}, isRunning), 8080, "GET", ""},
+		{"an echo", ask(agnhostImage, []string{"/agnhost", "netexec"}, isRunning), 8080, "GET /echo?msg=hello", "text/plain; charset=utf-8 hello"},
+		{"its name", ask(agnhostImage, []string{"/agnhost", "netexec", "--http-port=80"}, isRunning), 80, "GET /hostname", "text/plain; charset=utf-8 web-1"},
+		{"another server", ask(agnhostImage, []string{"/agnhost", "test-webserver"}, isRunning), 80, "GET", ""},
 	} {
-		book, got := NewBook(up()), ""
+		book, got, log := NewBook(up()), "", ""
+		method, path, _ := strings.Cut(c.method, " ")
+		book.Log = func(_ *corev1.Pod, container string, _ int32, line string) { log += container + ": " + line }
 		book.Serve = (&nothing{}).serve
 		book.With = func(h http.Handler) func(net.Conn) {
 			return func(net.Conn) {
 				w := httptest.NewRecorder()
-				h.ServeHTTP(w, httptest.NewRequest(c.method, "/", nil))
+				h.ServeHTTP(w, httptest.NewRequest(method, orRoot(path), nil))
 				body, _ := io.ReadAll(w.Result().Body)
 				got = w.Result().Header.Get("Content-Type") + " " + string(body)
 			}
@@ -63,5 +67,15 @@ func TestServersThatSayTheSameToEverybodySayIt(t *testing.T) {
 		if !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
 		}
+		if echo := strings.Contains(path, "/echo"); echo != strings.HasSuffix(log, "GET "+path+"&code=") || echo != strings.HasPrefix(log, "app: ") {
+			t.Errorf("%s: the log is %q", c.name, log)
+		}
 	}
+}
+
+func orRoot(path string) string {
+	if path == "" {
+		return "/"
+	}
+	return path
 }

@@ -29,6 +29,8 @@ type Book struct {
 	Serve func(net.Conn)
 	// With is Serve with the answers of a handler, usually (*vnet.Universal).With. nil = Serve.
 	With func(http.Handler) func(net.Conn)
+	// Log takes what a server writes about a request, a line for standard error. Set it before use; nil = dropped.
+	Log func(pod *corev1.Pod, container string, restart int32, line string)
 	// Lost reports whether a pod cannot be reached although it runs (its node is silent). nil = never.
 	Lost func(*corev1.Pod) bool
 	// Report is told once a template and container what was guessed (Unmodelled, type Normal) and which annotations

@@ -26,7 +26,7 @@ func (b *Book) Port(pod *corev1.Pod, port uint16, protocol corev1.Protocol) vnet
 		case listens && protocol == corev1.ProtocolTCP:
 			out = vnet.Serving{Serve: b.Serve}
 			if answer, ok := choice.Answers[port]; ok && b.With != nil {
-				out.Serve = b.With(answer)
+				out.Serve = b.With(answer.handler(b.logger(pod, s)))
 			}
 		default:
 			return false
@@ -34,6 +34,16 @@ func (b *Book) Port(pod *corev1.Pod, port uint16, protocol corev1.Protocol) vnet
 		return true
 	})
 	return out
+}
+
+// logger writes to the log of a running container.
+func (b *Book) logger(pod *corev1.Pod, s *corev1.ContainerStatus) func(string) {
+	name, restart := s.Name, s.RestartCount
+	return func(line string) {
+		if b.Log != nil {
+			b.Log(pod, name, restart, line)
+		}
+	}
 }
 
 // running visits the running containers and sidecars until visit returns true.
