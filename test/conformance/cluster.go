@@ -27,9 +27,9 @@ type cluster struct {
 	done       chan struct{}
 }
 
-// start runs `fairway up` in memory and waits until it says that it is up.
+// start runs a new `fairway up` and waits until it says that it is up.
 func start(ctx context.Context, o options, programs string) (*cluster, error) {
-	args := append([]string{"up", "--memory", "--data", filepath.Join(o.dir, "cluster"), "--nodes", fmt.Sprint(o.nodes), "--programs", programs}, o.up...)
+	args := append([]string{"up", "--reset", "--data", filepath.Join(o.dir, "cluster"), "--nodes", fmt.Sprint(o.nodes), "--programs", programs}, o.up...)
 	log, err := os.Create(filepath.Join(o.dir, "fairway.err"))
 	if err != nil {
 		return nil, err
