@@ -306,7 +306,20 @@ func (f *rehearseFlags) write(r *report.Report, s Streams) error {
 	return nil
 }
 
+// replaceFile writes a file whole or not at all. What is no file, such as /dev/stdout or a named pipe, is written to, and
+// what a link points to is replaced in the link's stead.
 func replaceFile(name string, b []byte) error {
+	if i, err := os.Stat(name); err == nil && !i.Mode().IsRegular() {
+		f, err := os.OpenFile(name, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(b)
+		return errors.Join(err, f.Close())
+	}
+	if to, err := filepath.EvalSymlinks(name); err == nil {
+		name = to
+	}
 	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {
 		return err
