@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
+	schedulerapp "k8s.io/kubernetes/cmd/kube-scheduler/app/config"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 	"k8s.io/kubernetes/pkg/scheduler"
 	"k8s.io/kubernetes/pkg/scheduler/apis/config"
@@ -118,8 +120,9 @@ func (p *ControlPlane) schedulerConfig(ctx context.Context) (*config.KubeSchedul
 	if errs := o.Validate(); len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	c, err := o.Config(ctx)
-	if err != nil {
+	// Not o.Config, which also makes clients and asks the API server for its groups, by the kubeconfig's address.
+	var c schedulerapp.Config
+	if err := o.ApplyTo(klog.FromContext(ctx), &c); err != nil {
 		return nil, err
 	}
 	return &c.ComponentConfig, nil
