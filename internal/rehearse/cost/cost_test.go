@@ -203,3 +203,19 @@ func TestPartsOfABillSumToTheWhole(t *testing.T) {
 		}
 	})
 }
+
+func TestTheCostOfAnHourFollowsTheNodesThatLive(t *testing.T) {
+	t.Parallel()
+	var run record.Run
+	hours(&run, 4)
+	run.Nodes = []record.Node{{Name: "a", Requested: start.Add(-time.Hour), CPUCores: 4, PricePerHour: 2},
+		{Name: "b", Requested: start.Add(90 * time.Minute), Gone: start.Add(3 * time.Hour), CPUCores: 4, PricePerHour: 1}}
+	times := []time.Time{start.Add(time.Hour), start.Add(2 * time.Hour), start.Add(3 * time.Hour), start.Add(4 * time.Hour)}
+	got := Hourly(&run, Prices{ControlPlane: 0.1}, times, time.Hour)
+	sum := 0.0
+	for i, want := range []float64{2.1, 2.6, 3.1, 2.1} {
+		near(t, times[i].Format("15:04"), got[i], want)
+		sum += got[i]
+	}
+	near(t, "all hours", sum, Charge(&run, Prices{ControlPlane: 0.1}).Total)
+}

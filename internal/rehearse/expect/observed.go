@@ -26,13 +26,27 @@ type Observed struct {
 func Observe(run record.Run, prices cost.Prices) Observed {
 	run.Timeline = append(slices.Clone(run.Timeline), causes.Derive(&run)...)
 	run.Timeline = causes.Annotate(&run)
-	o := Observed{Run: &run, Table: run.Table(), Bill: cost.Charge(&run, prices), index: causes.NewIndex(&run)}
+	o := Observed{Run: &run, Table: priced(&run, prices), Bill: cost.Charge(&run, prices), index: causes.NewIndex(&run)}
 	o.index.Conditions(run.Timeline)
 	for _, e := range run.Timeline {
 		o.index.Add(e)
 	}
 	o.Figures = Measure(o)
 	return o
+}
+
+// priced is the run's table with what it cost an hour, unless the recorder knew.
+func priced(run *record.Run, prices cost.Prices) record.Table {
+	t := run.Table()
+	if len(run.Nodes) == 0 || t.Find(record.MetricCostPerHour, "", "") != nil {
+		return t
+	}
+	at := slices.IndexFunc(t.Series, func(s record.Series) bool { return s.Metric > record.MetricCostPerHour })
+	if at < 0 {
+		at = len(t.Series)
+	}
+	t.Series = slices.Insert(t.Series, at, record.Series{Metric: record.MetricCostPerHour, Values: cost.Hourly(run, prices, t.Times, t.Step)})
+	return t
 }
 
 // why finds the cause chain of something that began at a moment: the entry most likely behind it, then that one's

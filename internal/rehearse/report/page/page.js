@@ -435,6 +435,9 @@ function filter() {
 $("#least").addEventListener("change", filter);
 $("#search").addEventListener("input", filter);
 filter();
+// The timeline opens at the first worst moment, not at the quiet beginning of the run.
+const first = $$(".moments [data-entry]").map(b => byID.get(+b.dataset.entry)).filter(i => i !== undefined).sort((a, b) => a - b)[0];
+if (first !== undefined) list.scrollTop += items[first].getBoundingClientRect().top - list.getBoundingClientRect().top - 40;
 
 // ---- expectations and moments
 for (const b of $$(".ex")) b.addEventListener("click", () => {
