@@ -8,11 +8,14 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -54,6 +57,12 @@ func run(ctx context.Context, o options) (err error) {
 		name string
 		run  func(context.Context, options) error
 	}{{"boot", boot}, {"writes", writes}, {"mass", mass}, {"rehearse", rehearse}}
+	fmt.Printf("%s/%s, %d processors, %s\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
+	for _, name := range o.only {
+		if name != "boot" && name != "writes" && name != "mass" && name != "rehearse" {
+			return fmt.Errorf("-only %s: the parts are boot, writes, mass and rehearse", name)
+		}
+	}
 	for _, p := range parts {
 		if len(o.only) > 0 && !slices.Contains(o.only, p.name) {
 			continue
@@ -93,12 +102,23 @@ func commandName(pkg string) string {
 // row is one measured thing: the middle of several values, with the range.
 func row(what, unit string, values ...float64) {
 	slices.Sort(values)
-	middle := values[len(values)/2]
-	if len(values) == 1 {
-		fmt.Printf("  %-52s %10.2f %s\n", what, middle, unit)
-		return
+	text := fmt.Sprintf("  %-66s %10s %s", what, digits(values[len(values)/2]), unit)
+	if n := len(values); n > 1 {
+		text += fmt.Sprintf("  (%s to %s)", digits(values[0]), digits(values[n-1]))
 	}
-	fmt.Printf("  %-52s %10.2f %s  (%.2f to %.2f)\n", what, middle, unit, values[0], values[len(values)-1])
+	fmt.Println(strings.TrimRight(text, " "))
+}
+
+// digits writes a number with three of them, and whole numbers whole.
+func digits(v float64) string {
+	switch {
+	case v == math.Trunc(v) || v >= 100:
+		return strconv.FormatFloat(math.Round(v), 'f', 0, 64)
+	case v >= 10:
+		return strconv.FormatFloat(v, 'f', 1, 64)
+	default:
+		return strconv.FormatFloat(v, 'f', 2, 64)
+	}
 }
 
 func median(values []float64) float64 {

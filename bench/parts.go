@@ -265,6 +265,7 @@ func rehearse(ctx context.Context, o options) error {
 		row(name+": API requests", "", e.Requests)
 		row(name+": HPA evaluations made", "", e.HPAEvaluations)
 		row(name+": HPA evaluations left out", "", e.HPAElided)
+		row(name+": pod starts", "", e.PodStarts)
 		row(name+": pods, least", "", e.MinPods)
 		row(name+": pods, most", "", e.MaxPods)
 	}
