@@ -29,7 +29,7 @@ import (
 // UpOptions describe an embedded cluster. The zero value is one in memory, without nodes, with every capability that is
 // on by default.
 type UpOptions struct {
-	ControlPlane controlplane.Options // Dialer and NodesPlayed are set by Up
+	ControlPlane controlplane.Options // Dialer, NodesPlayed and Beside are set by Up
 	Virtual      virtual.Options      // Client, Informers and Behaviour are set by Up
 	Rules        *program.Rules       // what containers do; nil = the image table and what commands say
 	Programs     []*fairway.Program   // of --programs files
@@ -99,18 +99,15 @@ func (c *Cluster) start(ctx context.Context, o UpOptions) error {
 	if err != nil {
 		return err
 	}
-	done := c.stage("control plane")
+	done := c.stage("control plane, kinds, rights")
 	o.ControlPlane.NodesPlayed = true
 	o.ControlPlane.Dialer = c.Dialer.DialContext(vnet.From{})
+	o.ControlPlane.Beside = func(ctx context.Context, p *controlplane.ControlPlane) error { return prepare(ctx, p, on) }
 	if c.Plane, err = controlplane.Start(ctx, o.ControlPlane); err != nil {
 		return err
 	}
 	done()
 	if err := c.release(); err != nil {
-		return err
-	}
-	admin, err := kubernetes.NewForConfig(c.Plane.Config())
-	if err != nil {
 		return err
 	}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -128,9 +125,22 @@ func (c *Cluster) start(ctx context.Context, o UpOptions) error {
 		return err
 	}
 	done()
-	done = c.stage("kinds and rights")
-	if err := parallel(
-		func() error { return installCRDs(ctx, c.Plane.Config(), on) },
+	done = c.stage("capabilities")
+	if err := c.capabilities(ctx, o, on, factory, newProgramSink(book, o.Programs, c.log), life.Done()); err != nil {
+		return err
+	}
+	done()
+	return nil
+}
+
+// prepare makes the kinds, rights and objects that the capabilities and users find in a cluster.
+func prepare(ctx context.Context, p *controlplane.ControlPlane, on []Capability) error {
+	admin, err := kubernetes.NewForConfig(p.Config())
+	if err != nil {
+		return err
+	}
+	return parallel(
+		func() error { return installCRDs(ctx, p.Config(), on) },
 		func() error {
 			if err := grant(ctx, admin, Namespace, on); err != nil || !has(on, "metrics") {
 				return err
@@ -138,16 +148,7 @@ func (c *Cluster) start(ctx context.Context, o UpOptions) error {
 			return metricsEndpoint(ctx, admin, Namespace, vnet.Process)
 		},
 		func() error { return furnish(ctx, admin) },
-	); err != nil {
-		return err
-	}
-	done()
-	done = c.stage("capabilities")
-	if err := c.capabilities(ctx, o, on, factory, newProgramSink(book, o.Programs, c.log), life.Done()); err != nil {
-		return err
-	}
-	done()
-	return nil
+	)
 }
 
 // network prepares the in-process network: the API server needs its dialer before anything has an address.

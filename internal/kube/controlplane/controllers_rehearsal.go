@@ -148,9 +148,14 @@ func addJobs(ctx context.Context, b *parts) error {
 }
 
 func addServices(ctx context.Context, b *parts) error {
-	const maxEndpointsPerSlice = 100 // upstream's default
+	const (
+		maxEndpointsPerSlice = 100 // upstream's default
+		// batchPeriod makes one update of what pods change within a millisecond, as happens by itself where informers take
+		// longer than that; without it, each of a hundred pods that start together makes the slices anew.
+		batchPeriod = time.Millisecond
+	)
 	core := b.f.Core().V1()
-	es := endpointslice.NewController(ctx, newIndexedPods(core.Pods()), core.Services(), core.Nodes(), b.f.Discovery().V1().EndpointSlices(), maxEndpointsPerSlice, b.client("endpointslice-controller"), 0)
+	es := endpointslice.NewController(ctx, newIndexedPods(core.Pods()), core.Services(), core.Nodes(), b.f.Discovery().V1().EndpointSlices(), maxEndpointsPerSlice, b.client("endpointslice-controller"), batchPeriod)
 	b.add(func(ctx context.Context) { es.Run(ctx, 5) })
 	sa, err := serviceaccount.NewServiceAccountsController(klog.FromContext(ctx), core.ServiceAccounts(), core.Namespaces(), b.client("service-account-controller"), serviceaccount.DefaultServiceAccountsControllerOptions())
 	if err != nil {

@@ -74,6 +74,9 @@ type Options struct {
 	NodesPlayed bool
 	// Controllers narrows a Rehearsal plane to the controllers its objects need; nil = all that Rehearsal knows.
 	Controllers []string
+	// Beside runs while the controllers and the scheduler start, once the API server takes writes; Start waits for it, and
+	// its error ends the start.
+	Beside func(context.Context, *ControlPlane) error
 	// Requests sees every request of a client in this process except watches, before it is served. It must be quick
 	// and must not use a client of this plane.
 	Requests func(Request)
@@ -166,13 +169,22 @@ func (p *ControlPlane) start(ctx context.Context) error {
 	if err := p.awaitBootstrapped(ctx); err != nil {
 		return err
 	}
-	if err := p.startControllers(ctrlLife); err != nil {
-		return err
+	beside := make(chan error, 1)
+	go func() {
+		if p.opts.Beside == nil {
+			beside <- nil
+			return
+		}
+		beside <- p.opts.Beside(ctx, p)
+	}()
+	err = p.startControllers(ctrlLife)
+	if err == nil {
+		err = p.startScheduler(ctrlLife)
 	}
-	if err := p.startScheduler(ctrlLife); err != nil {
-		return err
+	if err == nil {
+		err = p.awaitReady(ctx)
 	}
-	return p.awaitReady(ctx)
+	return errors.Join(err, <-beside)
 }
 
 // Died reports why a part of the plane stopped by itself. A plane is never half alive: the owner must Stop it.

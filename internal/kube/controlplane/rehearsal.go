@@ -20,6 +20,7 @@ var Omitted = []Omission{
 	{"controllers without objects in a run", "bootstrap signer, certificate signing, token cleaner, cloud controllers, attach and detach"},
 	{"garbage collector's and quota's discovery every 30 s", "kinds change only when a scenario installs some"},
 	{"node heartbeats while no fault touches nodes", "nothing reads them; from the first fault on, leases and the usual grace period apply"},
+	{"an update of EndpointSlices for each pod", "pods that change within one millisecond are one update"},
 	{"Events in the store", "they go to the timeline"},
 }
 
