@@ -61,6 +61,12 @@ func New(o Options) (*Server, error) {
 	if o.Node == nil || o.Pods == nil || o.Pod == nil || o.Stats == nil {
 		return nil, errors.New("kubelet: Options.Node, Pods, Pod and Stats are required")
 	}
+	if o.TLS != nil {
+		// HTTP/2 as a kubelet's: over HTTP/1 the last bytes of a log may come together with its end, in which case the API
+		// server drops them when it passes the log on to a WebSocket.
+		o.TLS = o.TLS.Clone()
+		o.TLS.NextProtos = []string{"h2", "http/1.1"}
+	}
 	s := &Server{opts: o, conns: make(chan net.Conn), done: make(chan struct{}), served: make(chan struct{}),
 		watchers: map[string]map[chan struct{}]bool{}}
 	s.http = &http.Server{

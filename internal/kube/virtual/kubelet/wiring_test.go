@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/websocket"
 	admissionv1 "k8s.io/api/admission/v1"
 	admissionregistration "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -115,6 +116,31 @@ func webPod(t *testing.T) (plane, *corev1.Pod) {
 		return fmt.Sprintf("pod is %s %+v", pod.Status.Phase, pod.Status.Conditions)
 	})
 	return p, pod
+}
+
+func TestLogsComeWholeOverAWebSocket(t *testing.T) {
+	t.Parallel()
+	p, pod := webPod(t)
+	secure, err := rest.TLSConfigFor(p.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := "wss" + strings.TrimPrefix(p.config.Host, "https") + "/api/v1/namespaces/" + pod.Namespace + "/pods/web/log?container=log"
+	c, err := websocket.NewConfig(at, "http://localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.TlsConfig, c.Protocol = secure, []string{"binary.k8s.io"}
+	for range 20 { // whether data and end come together is chance
+		ws, err := websocket.DialConfig(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(ws)
+		if ws.Close(); err != nil || string(text) != "hello\nworld\n" {
+			t.Fatalf("the log is %q, %v", text, err)
+		}
+	}
 }
 
 func TestHTTPHooksReachTheServerTheyAsk(t *testing.T) {

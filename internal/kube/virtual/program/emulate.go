@@ -21,6 +21,9 @@ var (
 	agnhostEnds  = []string{"entrypoint-tester", "mounttest", "test-service-account-issuer-discovery", "etc-hosts", "dns-suffix", "connect"}
 )
 
+// agnhostPauseTerm is the exit code of agnhost pause at SIGTERM.
+const agnhostPauseTerm = 2
+
 // livenessHealthy is how long agnhost liveness answers 200 before it answers 500.
 const livenessHealthy = 10 * time.Second
 
@@ -52,6 +55,9 @@ func (c *Choice) agnhost(argv []string, env map[string]string) (string, bool) {
 		}
 	case slices.Contains(agnhostWaits, sub):
 		c.OnlyPorts = true
+		if sub == "pause" {
+			c.Logs, c.TermCode = []Line{{Text: "Paused"}}, agnhostPauseTerm
+		}
 	case sub == "logs-generator":
 		c.generateLogs(args)
 	case slices.Contains(agnhostEnds, sub):
