@@ -3,7 +3,7 @@
 // compiles the end-to-end tests and takes about half an hour.
 //
 //	go run ./test/conformance
-//	go run ./test/conformance -focus 'sig-apps' -procs 2 -keep
+//	go run ./test/conformance -focus 'sig-apps' -procs 2
 package main
 
 import (
