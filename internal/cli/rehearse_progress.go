@@ -68,7 +68,11 @@ func (p *progress) progress(seed int64, g *record.Progress) {
 	if g.FinishedShare > 0 {
 		rest = time.Duration(float64(took) * (1 - g.FinishedShare) / g.FinishedShare)
 	}
-	text := fmt.Sprintf("%s  %s %3.0f %%  eta %s  nodes %d  pods %d  p95 %.0f ms", g.Time.Format("Mon 15:04"), bar(g.FinishedShare), 100*g.FinishedShare, rest.Round(time.Second), g.Nodes, g.Pods, 1000*g.P95Seconds)
+	p95 := "–" // nobody was answered
+	if g.P95Seconds > 0 {
+		p95 = fmt.Sprintf("%.0f ms", 1000*g.P95Seconds)
+	}
+	text := fmt.Sprintf("%s  %s %3.0f %%  eta %s  nodes %d  pods %d  p95 %s", g.Time.Format("Mon 15:04"), bar(g.FinishedShare), 100*g.FinishedShare, rest.Round(time.Second), g.Nodes, g.Pods, p95)
 	if g.LastHeadline != "" {
 		text += "  ! " + g.LastHeadline
 	}
@@ -82,7 +86,11 @@ func (p *progress) progress(seed int64, g *record.Progress) {
 		}
 		return
 	}
-	if tenth := int(g.FinishedShare * 10); tenth > p.tenths[seed] {
+	every := 1
+	if p.many {
+		every = 5 // ten lines a seed would bury the result
+	}
+	if tenth := int(g.FinishedShare * 10); tenth/every > p.tenths[seed]/every {
 		p.tenths[seed] = tenth
 		fmt.Fprintln(p.out, text)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -246,7 +247,7 @@ func failureDetails(r *Report, e expect.Result) []string {
 		when = append(when, seconds(e.TotalSeconds)+" in all")
 	}
 	if e.Of > 1 {
-		when = append(when, fmt.Sprintf("held in %d of %d seeds, worst %d", e.HeldIn, e.Of, e.WorstSeed))
+		when = append(when, fmt.Sprintf("held in %s of %d seeds, worst in seed %d", noneOr(e.HeldIn), e.Of, e.WorstSeed))
 	}
 	if len(when) > 0 {
 		lines = append(lines, strings.Join(when, ", "))
@@ -351,8 +352,33 @@ func (s *screen) figures(r *Report) {
 			}
 		}
 		s.line(colour, text)
+		if by := r.bySeed(); h.name == "availability" && by != "" {
+			s.line(s.ink.faint, "  by seed   "+by)
+		}
 	}
 }
+
+func noneOr(n int) string {
+	if n == 0 {
+		return "none"
+	}
+	return strconv.Itoa(n)
+}
+
+// bySeed is the share served well in every seed, when there are few enough for a line.
+func (r *Report) bySeed() string {
+	if len(r.Seeds) < 2 || len(r.Seeds) > seedsInLine {
+		return ""
+	}
+	var parts []string
+	for _, s := range r.Seeds {
+		parts = append(parts, fmt.Sprintf("%d: %s", s.Seed, formatValue(float64(s.Availability), "ratio")))
+	}
+	return strings.Join(parts, "  ")
+}
+
+// seedsInLine is how many seeds fit a line of 100 columns.
+const seedsInLine = 6
 
 func meanOr(r *Report) string {
 	if n := len(r.Seeds); n > 1 {
