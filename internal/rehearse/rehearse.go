@@ -92,6 +92,10 @@ func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error 
 		return err
 	}
 	run.Start.Seed = seed
+	program, err := filepath.Abs(o.Program) // the run has another working directory
+	if err != nil {
+		return err
+	}
 	if run.Start.PlayFrom, run.Start.PlayTo, err = play.Played(&doc.Scenario); err != nil {
 		return err
 	}
@@ -126,7 +130,7 @@ func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error 
 		return err
 	}
 	defer stdin.Close()
-	cmd := &exec.Cmd{Path: o.Program, Args: []string{ProgramName}, Dir: scratch, Stdin: stdin, Stderr: &stderr}
+	cmd := &exec.Cmd{Path: program, Args: []string{ProgramName}, Dir: scratch, Stdin: stdin, Stderr: &stderr}
 	cmd.ExtraFiles = []*os.File{streamIn, controlOut}
 	if o.SchedLog != "" {
 		log, err := os.Create(o.SchedLog)
@@ -176,7 +180,11 @@ func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error 
 	case run.End == nil && waitErr == nil:
 		return fmt.Errorf("%s ended%s and said nothing: it is another program, or an old one; `fairway rehearse build -o FILE` makes it", o.Program, w.where())
 	case run.End == nil:
-		return fmt.Errorf("the run broke off (%v)%s: %s", waitErr, w.where(), stderr.String())
+		said := stderr.String()
+		if said == "" {
+			said = "it had no time to say why; somebody ended it, or the kernel did because memory ran out (its log says so): --jobs 1 or a smaller --memory-limit needs less"
+		}
+		return fmt.Errorf("the run broke off (%v)%s: %s", waitErr, w.where(), said)
 	}
 	return errors.Join(readErr, waitErr)
 }
@@ -215,9 +223,9 @@ func fold(stream io.Reader, run *record.Run, heard func(record.Event)) error {
 // environment is all a run gets: another one already orders maps of pointers otherwise.
 func environment(start time.Time, seed, memory int64) []string {
 	return []string{
-		"TZ=UTC", "HOME=/", "TMPDIR=/tmp",
+		"TZ=UTC", "HOME=/", "TMPDIR=/tmp", "PWD=/proc/self/cwd", // the directory's name is a random one
 		"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=" + strconv.FormatInt(memory, 10),
-		"GODEBUG=asyncpreemptoff=1,randautoseed=0,gcstoptheworld=2",
+		"GODEBUG=asyncpreemptoff=1,randautoseed=0,gcstoptheworld=2,containermaxprocs=0,updatemaxprocs=0",
 		"KUBE_FEATURE_WatchListClient=true",
 		virtualclock.StartVariable + "=" + start.UTC().Format(time.RFC3339),
 		virtualclock.SeedVariable + "=" + strconv.FormatInt(seed, 10),

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -89,6 +93,42 @@ func TestARunThatIsToldToStopEndsSoonWithWhatIsKnown(t *testing.T) {
 	}
 	if run.End == nil || run.End.Incomplete == "" || len(run.Samples) == 0 {
 		t.Errorf("end %+v after %d samples, want an incomplete run with what was known", run.End, len(run.Samples))
+	}
+}
+
+func TestARunThatIsKilledSaysSo(t *testing.T) {
+	t.Parallel()
+	var once sync.Once
+	run, err := broken(t, t.Context(), func(o *rehearse.Options) {
+		o.Program = longer(t, program(t)) // by whose path its process is found
+		o.Document.Scenario.Spec.Duration.Duration = 60 * 24 * time.Hour
+		o.Progress = func(_ int64, e record.Event) {
+			if e.Progress != nil && !e.Progress.Settling {
+				once.Do(func() { killAll(t, o.Program) })
+			}
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "signal: killed") || !strings.Contains(err.Error(), "memory ran out") {
+		t.Errorf("error %v, want that it was killed and what may be the cause", err)
+	}
+	if run.End != nil || len(run.Samples) == 0 {
+		t.Errorf("end %+v after %d samples, want no end and what was known", run.End, len(run.Samples))
+	}
+}
+
+// killAll ends the processes that run the program of this path.
+func killAll(t *testing.T, program string) {
+	found, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, exe := range found {
+		if to, err := os.Readlink(exe); err == nil && to == program {
+			id, err := strconv.Atoi(filepath.Base(filepath.Dir(exe)))
+			if err == nil {
+				err = syscall.Kill(id, syscall.SIGKILL)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }
 

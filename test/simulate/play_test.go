@@ -102,11 +102,17 @@ func prepare(t testing.TB, c *Case, dir string) (*scenario.Loaded, *rehearse.Doc
 // runCase plays a case with every invariant watched.
 func runCase(t testing.TB, c *Case, dir, plant string) (*played, error) {
 	t.Helper()
+	return runProgram(t, program(t), c, dir, plant)
+}
+
+// runProgram plays a case with a program of the caller's.
+func runProgram(t testing.TB, program string, c *Case, dir, plant string) (*played, error) {
+	t.Helper()
 	loaded, doc := prepare(t, c, dir)
 	doc.Check, doc.Plant = true, plant
 	playing <- struct{}{}
 	defer func() { <-playing }()
-	runs, err := rehearse.Run(t.Context(), rehearse.Options{Document: doc.Document, Seeds: []int64{c.Seed}, Program: program(t),
+	runs, err := rehearse.Run(t.Context(), rehearse.Options{Document: doc.Document, Seeds: []int64{c.Seed}, Program: program,
 		MemoryLimitBytes: rehearse.MemoryLimit(doc.Pods()), Timeout: runTimeout})
 	return &played{run: runs[0], loaded: loaded}, err
 }

@@ -2,10 +2,17 @@ package simulate
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairway-dev/fairway/internal/rehearse/play"
 )
@@ -19,22 +26,27 @@ func TestARunRepeatsItselfByteForByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := playJSON(t, c, t.TempDir())
+	first := playJSON(t, c, t.TempDir(), program(t))
 	for _, again := range []struct {
 		what string
 		run  func(t *testing.T) []byte
 	}{
-		{"the same once more", func(t *testing.T) []byte { return playJSON(t, c, t.TempDir()) }},
-		{"from another directory, in another time zone", func(t *testing.T) []byte {
+		{"the same once more", func(t *testing.T) []byte { return playJSON(t, c, t.TempDir(), program(t)) }},
+		{"with everything else that can be different on one machine", func(t *testing.T) []byte {
+			elsewhere := longer(t, program(t))
 			t.Setenv("TZ", "Asia/Kathmandu")
 			t.Setenv("LANG", "tr_TR.UTF-8")
+			t.Setenv("GOGC", "20")
+			t.Setenv("GOMEMLIMIT", "300MiB")
+			t.Setenv("TMPDIR", t.TempDir())
 			dir := t.TempDir()
 			t.Chdir(dir)
-			return playJSON(t, c, dir)
+			defer onOneProcessor(t)()
+			return playJSON(t, c, dir, elsewhere)
 		}},
 		{"with the other core busy", func(t *testing.T) []byte {
 			defer busy()()
-			return playJSON(t, c, t.TempDir())
+			return playJSON(t, c, t.TempDir(), program(t))
 		}},
 	} {
 		t.Run(again.what, func(t *testing.T) {
@@ -45,9 +57,52 @@ func TestARunRepeatsItselfByteForByte(t *testing.T) {
 	}
 }
 
-func playJSON(t *testing.T, c *Case, dir string) []byte {
+// longer is the program under a much longer path: memory that holds it comes out of another size class.
+func longer(t *testing.T, program string) string {
 	t.Helper()
-	p, err := runCase(t, c, dir, "")
+	dir := filepath.Join(t.TempDir(), strings.Repeat("elsewhere", 12))
+	path := filepath.Join(dir, filepath.Base(program))
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Link(program, path)); err == nil {
+		return path
+	}
+	b, err := os.ReadFile(program) // another file system
+	if err := errors.Join(err, os.WriteFile(path, b, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// onOneProcessor confines this process, and what it starts, to one processor until the function it returns is called.
+func onOneProcessor(t *testing.T) (release func()) {
+	t.Helper()
+	var all, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		t.Fatal(err)
+	}
+	for i := range len(all) * strconv.IntSize {
+		if one.Count() == 0 && all.IsSet(i) {
+			one.Set(i)
+		}
+	}
+	confine := func(set *unix.CPUSet) {
+		threads, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, thread := range threads {
+			id, err := strconv.Atoi(thread.Name())
+			if err = errors.Join(err, unix.SchedSetaffinity(id, set)); err != nil && !errors.Is(err, unix.ESRCH) { // it has ended
+				t.Fatal(err)
+			}
+		}
+	}
+	confine(&one)
+	return func() { confine(&all) }
+}
+
+func playJSON(t *testing.T, c *Case, dir, program string) []byte {
+	t.Helper()
+	p, err := runProgram(t, program, c, dir, "")
 	if err != nil {
 		t.Fatalf("%v\n%s", err, p.describe())
 	}

@@ -3,13 +3,17 @@ package overlay
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 )
 
-// changed returns the runtime files of src with all edits made, or an error that names the first place that does not fit.
+// clockFile holds the part of the scheduler that advances the virtual clock.
+const clockFile = "runtime/proc.go"
+
+// changed returns the files below src, the source of the standard library, with all edits made, or an error that names the first place that does not fit.
 func changed(src fs.FS, schedLog bool) (map[string]string, error) {
-	todo := edits
+	todo := slices.Concat(edits, machineEdits)
 	if schedLog {
-		todo = append(append([]edit(nil), edits...), schedLogEdits...)
+		todo = append(todo, schedLogEdits...)
 	}
 	files := map[string]string{}
 	read := func(name string) (string, error) {
@@ -19,11 +23,11 @@ func changed(src fs.FS, schedLog bool) (map[string]string, error) {
 		b, err := fs.ReadFile(src, name)
 		return string(b), err
 	}
-	text, err := read("proc.go")
+	text, err := read(clockFile)
 	if err != nil {
 		return nil, err
 	}
-	if files["proc.go"], err = jumpFirst(text); err != nil {
+	if files[clockFile], err = jumpFirst(text); err != nil {
 		return nil, fmt.Errorf("%w: %w", errShape, err)
 	}
 	for _, e := range todo {

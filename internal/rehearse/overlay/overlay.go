@@ -1,24 +1,29 @@
-// Package overlay writes changed copies of a few files of the Go runtime, and the file that makes `go build -overlay` use
-// them. With them a program linked with -tags faketime advances its virtual clock about three times faster, and repeats
-// itself to the last scheduling decision for a seed. Nothing in GOROOT changes.
+// Package overlay writes changed copies of a few files of the Go runtime and of the standard library's lowest layers, and
+// the file that makes `go build -overlay` use them. With them a program linked with -tags faketime advances its virtual
+// clock about three times faster, sees nothing of the machine it runs on, and repeats itself to the last scheduling
+// decision for a seed. Nothing in GOROOT changes.
 //
 // Each edit must match its place in the toolchain's source exactly once. If one does not, nothing is written: the program
 // can still be built without the overlay, with the same meaning, slower, and without a promised order of events.
 package overlay
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// edit replaces one place of a runtime file.
+// edit replaces one place of a file.
 type edit struct {
-	file string
+	file string // below GOROOT/src
 	why  string
 	old  string
 	new  string
@@ -28,21 +33,21 @@ type edit struct {
 
 // edits that hold under the virtual clock only (runtime.faketime != 0), save for those that say otherwise.
 var edits = []edit{
-	{file: "proc.go", why: "nothing may depend on how long a system call takes: no P is taken away and nothing preempted because real time passed",
+	{file: "runtime/proc.go", why: "nothing may depend on how long a system call takes: no P is taken away and nothing preempted because real time passed",
 		old: "func retake(now int64) uint32 {\n", new: "func retake(now int64) uint32 {\n\tif faketime != 0 {\n\t\treturn 0\n\t}\n"},
-	{file: "proc.go", why: "a thread that is about to go idle is waited for (1,000 looks, some 100 ms, at most; on a busy machine it may be off its core for tens of them) before another is made: making one allocates, and which comes first is a race in real time",
+	{file: "runtime/proc.go", why: "a thread that is about to go idle is waited for (1,000 looks, some 100 ms, at most; on a busy machine it may be off its core for tens of them) before another is made: making one allocates, and which comes first is a race in real time",
 		old: "\tnmp := mget()\n\tif nmp == nil {\n",
 		new: "\tnmp := mget()\n\tfor i := 0; i < 1000 && nmp == nil && faketime != 0 && !lockheld; i++ {\n\t\tunlock(&sched.lock)\n\t\tusleep(50)\n\t\tlock(&sched.lock)\n\t\tnmp = mget()\n\t}\n\tif nmp == nil {\n"},
-	{file: "proc.go", why: "the scavenger is woken by real time",
-		old: "\t\tif scavenger.sysmonWake.Load() != 0 {\n", new: "\t\tif scavenger.sysmonWake.Load() != 0 && faketime == 0 {\n"},
-	{file: "rand.go", why: "map order, math/rand and jitter repeat; package virtualclock mixes in the seed before main",
+	{file: "runtime/mgcscavenge.go", why: "the scavenger is woken by real time, and gives back what the kernel's pages allow; the memory limit is kept without it, by allocations",
+		old: "func (s *scavengerState) wake() {\n", new: "func (s *scavengerState) wake() {\n\tif faketime != 0 {\n\t\treturn\n\t}\n"},
+	{file: "runtime/rand.go", why: "map order, math/rand and jitter repeat; package virtualclock mixes in the seed before main",
 		old: "\tglobalRand.state.Init(*seed)\n\tclear(seed[:])\n",
 		new: "\tif faketime != 0 {\n\t\tfor i := range seed {\n\t\t\tseed[i] = byte(i*11 + 3)\n\t\t}\n\t}\n\tglobalRand.state.Init(*seed)\n\tclear(seed[:])\n"},
-	{file: "rand.go", why: "one state for all threads: which thread runs a goroutine is a race",
+	{file: "runtime/rand.go", why: "one state for all threads: which thread runs a goroutine is a race",
 		old: "\tmp := getg().m\n\tc := &mp.chacha8\n", new: "\tmp := getg().m\n\tc := &mp.chacha8\n\tif faketime != 0 {\n\t\tc = &m0.chacha8\n\t}\n"},
-	{file: "rand.go", why: "a new thread must not draw from the common state",
+	{file: "runtime/rand.go", why: "a new thread must not draw from the common state",
 		old: "\tmp.cheaprand = rand()\n", new: "\tif faketime == 0 || mp == &m0 {\n\t\tmp.cheaprand = rand()\n\t}\n"},
-	{file: "rand.go", why: "the growth of type-assertion caches follows this state and allocates: one for all threads",
+	{file: "runtime/rand.go", why: "the growth of type-assertion caches follows this state and allocates: one for all threads",
 		old: "func cheaprand() uint32 {\n\tmp := getg().m\n", new: "func cheaprand() uint32 {\n\tmp := getg().m\n\tif faketime != 0 {\n\t\tmp = &m0\n\t}\n",
 		tail: `
 // selectRandn orders the cases of a select under the virtual clock, from a state of its own (SplitMix64): cheaprand also
@@ -81,29 +86,44 @@ func raceRandn(n uint32) uint32 {
 	return uint32((uint64(uint32(cputicks()*0x9e3779b9)) * uint64(n)) >> 32)
 }
 `},
-	{file: "select.go", why: "select repeats", old: "j := cheaprandn(uint32(norder + 1))\n", new: "j := selectRandn(uint32(norder + 1))\n"},
-	{file: "lock_spinbit.go", why: "contended locks draw elsewhere", old: "cheaprandn(", new: "raceRandn(", all: true},
-	{file: "mprof.go", why: "samples of lock waits draw elsewhere", old: "\tif cheaprandn(gTrackingPeriod) == 0 {\n", new: "\tif raceRandn(gTrackingPeriod) == 0 {\n"},
-	{file: "symtab.go", why: "the unwinder's caches are kept per thread", old: "cheaprandn(uint32(len(cache.entries[ck])))", new: "raceRandn(uint32(len(cache.entries[ck])))"},
+	{file: "runtime/select.go", why: "select repeats", old: "j := cheaprandn(uint32(norder + 1))\n", new: "j := selectRandn(uint32(norder + 1))\n"},
+	{file: "runtime/lock_spinbit.go", why: "contended locks draw elsewhere", old: "cheaprandn(", new: "raceRandn(", all: true},
+	{file: "runtime/mprof.go", why: "samples of lock waits draw elsewhere", old: "\tif cheaprandn(gTrackingPeriod) == 0 {\n", new: "\tif raceRandn(gTrackingPeriod) == 0 {\n"},
+	{file: "runtime/symtab.go", why: "the unwinder's caches are kept per thread", old: "cheaprandn(uint32(len(cache.entries[ck])))", new: "raceRandn(uint32(len(cache.entries[ck])))"},
+}
+
+// machineEdits hide the machine. What a program reads of it ends up on the heap: a process id, a path or a counter of /proc
+// with one digit more moves every address after it, and with them the order of maps keyed by pointers. Runs are equal on
+// any machine of an architecture only if nothing of it is seen.
+var machineEdits = []edit{
+	{file: "runtime/os_linux.go", why: "neither the number of processors nor the size of huge pages is seen",
+		old: "\tphysHugePageSize = getHugePageSize()\n", new: "\tphysHugePageSize = getHugePageSize()\n\tif faketime != 0 {\n\t\tnumCPUStartup, physHugePageSize = 1, 2<<20\n\t}\n"},
+	{file: "os/exec.go", why: "the process id is not seen", old: "func Getpid() int { return syscall.Getpid() }\n", new: "func Getpid() int { return 1 }\n"},
+	{file: "os/sys_linux.go", why: "the host's name is not seen", old: "func hostname() (name string, err error) {\n", new: "func hostname() (name string, err error) {\n\tif true {\n\t\treturn \"rehearsal\", nil\n\t}\n"},
+	{file: "os/executable_procfs.go", why: "the path of the program is not seen; this one opens it as well", old: "path, err := Readlink(procfn)\n", new: "path, err := procfn, error(nil)\n"},
+	{file: "syscall/netlink_linux.go", why: "the machine's network is not seen", old: "func NetlinkRIB(proto, family int) ([]byte, error) {\n", new: "func NetlinkRIB(proto, family int) ([]byte, error) {\n\tif true {\n\t\treturn nil, EAFNOSUPPORT\n\t}\n"},
+	{file: "syscall/syscall_linux.go", why: "no library finds /proc and reads its counters, nor the hierarchy of control groups; and nobody is reached: an answer would come at a real time, and virtual time would not wait for it",
+		old: "func Syscall(trap, a1, a2, a3 uintptr) (r1, r2 uintptr, err Errno) {\n", new: "func Syscall(trap, a1, a2, a3 uintptr) (r1, r2 uintptr, err Errno) {\n\tswitch trap {\n\tcase SYS_STATFS:\n\t\treturn ^uintptr(0), 0, ENOENT\n\tcase SYS_CONNECT:\n\t\treturn ^uintptr(0), 0, ENETUNREACH\n\t}\n"},
 }
 
 // schedLogEdits record every scheduling decision, to find the first that differs between two runs.
 var schedLogEdits = []edit{
-	{file: "proc.go", why: "record who runs next and the states that decide it",
+	{file: "runtime/proc.go", why: "record who runs next and the states that decide it",
 		old:  "\tcasgstatus(gp, _Grunnable, _Grunning)\n\tgp.waitsince = 0\n\tgp.preempt = false\n",
 		new:  "\tif schedLogN < len(schedLog) {\n\t\tschedLog[schedLogN] = [5]uint64{gp.goid, uint64(gp.startpc), uint64(faketime), m0.cheaprand, schedRandCalls}\n\t\tschedLogN++\n\t}\n\tcasgstatus(gp, _Grunnable, _Grunning)\n\tgp.waitsince = 0\n\tgp.preempt = false\n",
 		tail: "\nvar schedLog [1 << 22][5]uint64\nvar schedLogN int\nvar schedRandCalls uint64\n"},
-	{file: "rand.go", why: "count draws", old: "\tc := &mp.chacha8\n\tif faketime != 0 {\n", new: "\tc := &mp.chacha8\n\tschedRandCalls++\n\tif faketime != 0 {\n"},
+	{file: "runtime/rand.go", why: "count draws", old: "\tc := &mp.chacha8\n\tif faketime != 0 {\n", new: "\tc := &mp.chacha8\n\tschedRandCalls++\n\tif faketime != 0 {\n"},
 }
 
 // Write makes the overlay for the toolchain that `go` in the current environment runs, below dir, and returns the path of
-// overlay.json. With schedLog the runtime also records its scheduling decisions.
+// overlay.json. With schedLog the runtime also records its scheduling decisions. Each overlay has a directory of its own,
+// named after what is in it: builds at one time never change each other's.
 func Write(dir string, schedLog bool) (string, error) {
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		return "", fmt.Errorf("asking the go command for GOROOT: %w", err)
 	}
-	src := filepath.Join(strings.TrimSpace(string(out)), "src", "runtime")
+	src := filepath.Join(strings.TrimSpace(string(out)), "src")
 	files, err := changed(os.DirFS(src), schedLog)
 	if err != nil {
 		return "", err
@@ -111,12 +131,18 @@ func Write(dir string, schedLog bool) (string, error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return "", err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
+	names := slices.Sorted(maps.Keys(files))
+	sum := sha256.New()
+	for _, name := range names {
+		fmt.Fprintf(sum, "%s\x00%s\x00", name, files[name])
 	}
+	dir = filepath.Join(dir, hex.EncodeToString(sum.Sum(nil))[:16])
 	replace := map[string]string{}
-	for name, text := range files {
-		file := filepath.Join(dir, name)
+	for _, name := range names {
+		file, text := filepath.Join(dir, name), files[name]
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return "", err
+		}
 		replace[filepath.Join(src, name)] = file
 		if old, err := os.ReadFile(file); err == nil && string(old) == text {
 			continue // an unchanged file keeps its time, and the build its cache
@@ -138,12 +164,12 @@ func (e edit) apply(text string) (string, error) {
 	n := strings.Count(text, e.old)
 	switch {
 	case e.all && n == 0, !e.all && n != 1:
-		return "", fmt.Errorf("runtime/%s: %q stands %d times, not once (%s)", e.file, e.old, n, e.why)
+		return "", fmt.Errorf("%s: %q stands %d times, not once (%s)", e.file, e.old, n, e.why)
 	}
 	return strings.ReplaceAll(text, e.old, e.new) + e.tail, nil
 }
 
-var errShape = errors.New("this Go toolchain's runtime has another shape than the overlay was written for")
+var errShape = errors.New("this Go toolchain's source has another shape than the overlay was written for")
 
 // jumpFirst moves the part of checkdead that advances the virtual clock before its walk over all goroutines. The walk
 // finds deadlocks; done at every jump it makes a jump cost as much as there are goroutines.
