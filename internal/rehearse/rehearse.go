@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/rehearse/play"
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
 	"github.com/fairway-dev/fairway/internal/rehearse/virtualclock"
@@ -68,8 +69,8 @@ func Run(ctx context.Context, o Options) ([]record.Run, error) {
 	slots := make(chan struct{}, o.Jobs)
 	var wg sync.WaitGroup
 	for i, seed := range o.Seeds {
+		slots <- struct{}{} // here, so that they begin in their order
 		wg.Go(func() {
-			slots <- struct{}{}
 			defer func() { <-slots }()
 			if err := runSeed(ctx, o, seed, &runs[i]); err != nil {
 				errs[i] = fmt.Errorf("seed %d: %w", seed, err)
@@ -83,6 +84,7 @@ func Run(ctx context.Context, o Options) ([]record.Run, error) {
 func runSeed(ctx context.Context, o Options, seed int64, run *record.Run) error {
 	doc := o.Document
 	doc.Seed, doc.Shape = seed, play.Shape()
+	doc.Scenario.Spec.Seeds = v1alpha1.Seeds{seed} // so that a seed is the same run alone and among others
 	input, err := json.Marshal(doc)
 	if err != nil {
 		return err
