@@ -273,7 +273,7 @@ func endsAsItBegan(o Observed, _ *Observed) outcome {
 	if len(o.Run.Workloads) == 0 {
 		return noData("no workload was recorded")
 	}
-	out := outcome{held: true, value: "none is"}
+	out := outcome{held: true, value: "all as at the start"}
 	for _, w := range slices.SortedFunc(slices.Values(o.Run.Workloads), byObject) {
 		missing := w.AvailabilityStart - w.AvailabilityEnd
 		if missing <= 1e-9 {
