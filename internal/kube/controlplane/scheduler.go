@@ -89,7 +89,7 @@ func recorders(b interface {
 // scheduler's own otherwise.
 func (p *ControlPlane) schedulerInformers(c kubernetes.Interface) informers.SharedInformerFactory {
 	if p.shared != nil {
-		return p.shared
+		return schedulerFactory{p.shared}
 	}
 	return scheduler.NewInformerFactory(c, 0, nil)
 }
