@@ -44,7 +44,7 @@ lint: ## go vet, gofmt, staticcheck
 bench: build ## start-up, memory, API writes, pods a second and rehearsal speed, beside a plain kube-apiserver + etcd
 	$(GO) run ./bench
 
-conformance: ## Kubernetes' own conformance tests against fairway up (apart from test; about half an hour)
+conformance: ## Kubernetes' own conformance tests against fairway up (apart from test; 35 to 40 minutes)
 	$(GO) run ./test/conformance
 
 rehearse-debug: $(BIN)/fairway ## build bin/fairway-rehearse-debug, which records every scheduling decision
