@@ -189,9 +189,17 @@ func objectsOf(l *scenario.Loaded, lenient bool) ([]manifest.Object, []scenario.
 		list, problems := manifest.Read(l.Dir, m.Path)
 		diags = append(diags, l.Problems(problems)...)
 		for _, o := range list {
-			if !dropped(l, o.Object) {
-				objects = append(objects, o)
+			if dropped(l, o.Object) {
+				continue
 			}
+			if why := manifest.Unserved(o.Object); why != "" {
+				diags = append(diags, l.Doubt(o, "is left out: "+why))
+				continue
+			}
+			if why := manifest.WithoutConversion(o.Object); why != "" {
+				diags = append(diags, l.Doubt(o, why))
+			}
+			objects = append(objects, o)
 		}
 	}
 	if !lenient {

@@ -188,3 +188,31 @@ func TestOnlineBoutiqueIsUneditedAndItsCallsAreFound(t *testing.T) {
 		t.Errorf("there is no call %s", edge)
 	}
 }
+
+func TestAWebhookIsLeftOutWithAWarning(t *testing.T) {
+	t.Parallel()
+	dir := directory(t, map[string]string{
+		"web.yaml": web + "---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {name: guard}\n",
+		"scenario.yaml": `apiVersion: fairway.dev/v1alpha1
+kind: Scenario
+metadata: {name: s}
+spec:
+  duration: 1h
+  cluster: {manifests: [web.yaml]}
+  load: [{name: l, to: shop/web, rate: 1}]
+`})
+	l, err := Scenario(Request{Path: filepath.Join(dir, "scenario.yaml")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, warnings, err := Prepare(l, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "web.yaml:11: warning: ValidatingWebhookConfiguration guard is left out: no program answers") {
+		t.Errorf("%q", warnings)
+	}
+	if len(doc.Objects) != 2 {
+		t.Errorf("%d objects are played", len(doc.Objects))
+	}
+}

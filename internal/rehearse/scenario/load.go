@@ -136,6 +136,13 @@ func (l *Loaded) Problems(list []manifest.Problem) []Diagnostic {
 	return l.shown(all)
 }
 
+// Doubt is a warning about an object of the manifests.
+func (l *Loaded) Doubt(o manifest.Object, message string) Diagnostic {
+	var one diagnostics
+	one.add(Warning, v1alpha1.Source{File: o.File, Line: o.Line}, "", "%s %s", o.Object.GetKind()+" "+o.Object.GetName(), message)
+	return l.shown(one)[0]
+}
+
 // IsFlag tells that a Source is a flag of the command line.
 func IsFlag(file string) bool { return strings.HasPrefix(file, "--") }
 
@@ -400,6 +407,10 @@ func (r *reader) apply(s *v1alpha1.Step) {
 			r.loaded.unread = true
 		}
 		for _, o := range objects {
+			if why := manifest.Unserved(o.Object); why != "" {
+				r.diags.add(Warning, v1alpha1.Source{File: o.File, Line: o.Line}, "", "%s %s is left out: %s", o.Object.GetKind(), o.Object.GetName(), why)
+				continue
+			}
 			data, err := o.Object.MarshalJSON()
 			if err != nil {
 				r.fail(at, "", "%s: %v", item.File, err)
