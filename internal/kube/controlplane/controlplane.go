@@ -177,7 +177,12 @@ func (p *ControlPlane) start(ctx context.Context) error {
 		}
 		beside <- p.opts.Beside(ctx, p)
 	}()
-	err = p.startControllers(ctrlLife)
+	if p.opts.Profile == Full { // upstream's controller manager looks once, and then a second later
+		err = p.awaitPath(ctx, "/healthz")
+	}
+	if err == nil {
+		err = p.startControllers(ctrlLife)
+	}
 	if err == nil {
 		err = p.startScheduler(ctrlLife)
 	}
