@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -175,12 +176,17 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 	}
 	f.greet(s, cluster, time.Since(began))
 	debug.FreeOSMemory() // a start leaves as much garbage as it leaves data
+	var memory sync.WaitGroup
+	rest, atWork := context.WithCancel(ctx)
+	memory.Go(func() { giveBackMemory(rest) })
 	select {
 	case <-ctx.Done():
 		err = nil
 	case err = <-cluster.Died():
 		err = fmt.Errorf("a part of the cluster ended by itself, so all of it stops: %w", err)
 	}
+	atWork()
+	memory.Wait()
 	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancelStop()
 	return errors.Join(err, cluster.Stop(stop))

@@ -1,5 +1,6 @@
 // Package controlplane runs the upstream Kubernetes control plane (API server, controller manager, scheduler and their
-// store) inside this process, unmodified and in the version of go.mod. In: a data directory or none, and options that
+// store) inside this process, unmodified and in the version of go.mod; one plugin of the scheduler is given a memory (see
+// spreadCounts). In: a data directory or none, and options that
 // upstream's own flags validate. Out: rest.Configs whose requests go straight into the API server's handler, and a
 // kubeconfig for other programs.
 //

@@ -67,10 +67,12 @@ func (p *ControlPlane) startScheduler(ctx context.Context) error {
 	if err := s.WaitForHandlersSync(ctx); err != nil {
 		return fmt.Errorf("kube-scheduler: %w", err)
 	}
+	err = rememberSpread(s.Profiles, factory)
 	if p.opts.Profile == Rehearsal {
-		if err := errors.Join(slowRecorders(s), rememberSpread(s.Profiles, factory)); err != nil {
-			return fmt.Errorf("kube-scheduler: %w", err)
-		}
+		err = errors.Join(err, slowRecorders(s))
+	}
+	if err != nil {
+		return fmt.Errorf("kube-scheduler: %w", err)
 	}
 	p.ctrlParts.Go(func() {
 		defer broadcaster.Shutdown()
