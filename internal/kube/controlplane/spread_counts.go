@@ -45,7 +45,7 @@ type spreadView struct {
 	selector  labels.Selector
 	namespace string
 	nodes     []*spreadNode
-	list      []fwk.NodeInfo // the same
+	list      []fwk.NodeInfo // those of nodes with pods that count
 	byName    map[string]*spreadNode
 }
 
@@ -82,19 +82,25 @@ func (v *spreadView) node(info fwk.NodeInfo) *spreadNode {
 	return n
 }
 
-// see returns all as this workload sees them.
+// see returns the nodes on which something counts; one at least, if there are any.
 func (v *spreadView) see(all []fwk.NodeInfo) []fwk.NodeInfo {
 	if len(v.nodes) != len(all) {
-		v.nodes, v.list = make([]*spreadNode, len(all)), make([]fwk.NodeInfo, len(all))
+		v.nodes = make([]*spreadNode, len(all))
 		if len(v.byName) > len(all) {
 			v.byName = make(map[string]*spreadNode, len(all)) // nodes have gone
 		}
 	}
+	v.list = v.list[:0]
 	for i, info := range all {
 		if v.nodes[i] == nil || v.nodes[i].NodeInfo != info {
 			v.nodes[i] = v.node(info)
-			v.list[i] = v.nodes[i]
 		}
+		if n := v.nodes[i]; len(n.GetPods()) > 0 {
+			v.list = append(v.list, n)
+		}
+	}
+	if len(v.list) == 0 && len(all) > 0 {
+		v.list = append(v.list, v.nodes[0])
 	}
 	return v.list
 }
