@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// readSources looks at every file that the programs are built from: `go test` then knows that a kept result is old once one
+// of them has changed.
+func readSources() {
+	for _, top := range []string{"../../api", "../../cmd", "../../config", "../../internal"} {
+		_ = filepath.WalkDir(top, func(file string, _ fs.DirEntry, _ error) error {
+			_, err := os.Stat(file)
+			return err
+		})
+	}
+}
+
 // program builds a package once and returns the file.
 func program(t *testing.T, name, pkg string) string {
 	t.Helper()
@@ -39,6 +51,7 @@ func program(t *testing.T, name, pkg string) string {
 	once, ok := builds[name]
 	if !ok {
 		once = sync.OnceValue(func() error {
+			readSources()
 			c := exec.Command("go", "build", "-o", file, pkg)
 			c.Env = append(os.Environ(), "CGO_ENABLED=0")
 			if out, err := c.CombinedOutput(); err != nil {
