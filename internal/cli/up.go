@@ -177,15 +177,15 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 	f.greet(s, cluster, time.Since(began))
 	debug.FreeOSMemory() // a start leaves as much garbage as it leaves data
 	var memory sync.WaitGroup
-	rest, atWork := context.WithCancel(ctx)
-	memory.Go(func() { giveBackMemory(rest) })
+	running, stopped := context.WithCancel(ctx)
+	memory.Go(func() { giveBackMemory(running) })
 	select {
 	case <-ctx.Done():
 		err = nil
 	case err = <-cluster.Died():
 		err = fmt.Errorf("a part of the cluster ended by itself, so all of it stops: %w", err)
 	}
-	atWork()
+	stopped()
 	memory.Wait()
 	stop, cancelStop := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancelStop()

@@ -26,6 +26,8 @@ func furnish(ctx context.Context, c kubernetes.Interface) error {
 			{Name: "dns-tcp", Port: 53, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(53)},
 		}},
 	}
+	ctx, cancel := context.WithTimeout(ctx, furnishWithin)
+	defer cancel()
 	services := c.CoreV1().Services(metav1.NamespaceSystem)
 	var last error
 	err := wait.PollUntilContextCancel(ctx, furnishEvery, true, func(ctx context.Context) (bool, error) {
@@ -46,11 +48,15 @@ func furnish(ctx context.Context, c kubernetes.Interface) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("making the Service of the name server: %w", last)
+	return fmt.Errorf("making the Service of the name server, for which the range of Service addresses must hold %s: %w", controlplane.DNSServiceIP, last)
 }
 
-// furnishEvery is how often the Service is tried while the API server cannot give it its address yet.
-const furnishEvery = 10 * time.Millisecond
+// furnishEvery is how often the Service is tried while the API server cannot give it its address yet, and furnishWithin how
+// long: with another range of Service addresses (--kubernetes-arg) it never can.
+const (
+	furnishEvery  = 10 * time.Millisecond
+	furnishWithin = 10 * time.Second
+)
 
 func ignoreExists(err error) error {
 	if apierrors.IsAlreadyExists(err) {
