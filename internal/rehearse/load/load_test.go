@@ -191,6 +191,33 @@ func TestNextNeverSleepsThroughAChange(t *testing.T) {
 	})
 }
 
+func TestNextSeesADriftThatAJumpAtTheEndOfAScanUndoes(t *testing.T) {
+	t.Parallel()
+	// The noise jumps every 30 s, a multiple of the scan's step: the rate drifts out just before a jump and falls back by it.
+	hourly := make([]float64, 24)
+	for i := range hourly {
+		hourly[i] = 1
+	}
+	hourly[16], hourly[23] = 1.96875, 0.5
+	l := v1alpha1.Load{Name: "l", Daily: &v1alpha1.DailyLoad{Low: 1, High: 2, Shape: &v1alpha1.DailyShape{Hourly: hourly}}, Noise: &v1alpha1.LoadNoise{Sigma: 0.004, Tau: minutes(1)}}
+	for seed := range int64(40) {
+		o := options()
+		o.Seed = seed
+		p, err := New(&l, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for now := start.Add(15 * time.Hour); now.Before(start.Add(16 * time.Hour)); now = Next(p, now, 0.02) {
+			from, next := Rate(p, now), Next(p, now, 0.02)
+			for at := now.Add(windowMin); next.Sub(at) > windowMin; at = at.Add(windowMin) {
+				if got := Rate(p, at); math.Abs(got-from) > 0.0202*from {
+					t.Fatalf("seed %d: at %s the rate is %g, at %s %g, but the window lasts to %s", seed, now, from, at, got, next)
+				}
+			}
+		}
+	}
+}
+
 func TestNoiseHasMeanOneItsWidthAndItsSeed(t *testing.T) {
 	t.Parallel()
 	l := v1alpha1.Load{Rate: rate(100), Noise: &v1alpha1.LoadNoise{Sigma: 0.2, Tau: minutes(1)}}

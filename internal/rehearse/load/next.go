@@ -24,27 +24,32 @@ func Next(p *Profile, t time.Time, epsilon float64) time.Time {
 	}
 	from := p.level(t)
 	moved := func(at time.Time) bool { return math.Abs(p.level(at)-from) > epsilon*math.Max(from, levelMin) }
-	limit := t.Add(windowMax)
-	low := t.Add(windowMin)
-	if moved(low) {
-		return low
+	first, limit := t.Add(windowMin), t.Add(windowMax)
+	if moved(first) {
+		return first
 	}
-	for low.Before(limit) {
+	found := func(at time.Time) time.Time {
+		if at.Before(first) {
+			return first
+		}
+		return at
+	}
+	for low := t; low.Before(limit); {
 		high := low.Add(scanStep)
 		if high.After(limit) {
 			high = limit
 		}
-		if jump := p.jumpAfter(low); !jump.IsZero() && jump.Before(high) {
+		if jump := p.jumpAfter(low); !jump.IsZero() && !jump.After(high) {
 			// The curve may drift out of the band and jump back into it, so both sides count.
 			if before := jump.Add(-time.Nanosecond); before.After(low) && moved(before) {
-				return bisect(low, before, moved)
+				return found(bisect(low, before, moved))
 			}
 			if high = jump; moved(jump) {
-				return jump
+				return found(jump)
 			}
 		}
 		if moved(high) {
-			return bisect(low, high, moved)
+			return found(bisect(low, high, moved))
 		}
 		low = high
 	}
