@@ -337,6 +337,7 @@ func TestMemoryAnswersAsEtcdDoes(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
+		defer os.RemoveAll(dir) // not at the end: a store takes megabytes, and there are many
 		disk := openDisk(t, dir, DiskOptions{})
 		defer disk.Stop()
 		memory := NewMemory(MemoryOptions{CompactExactly: true})

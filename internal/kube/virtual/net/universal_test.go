@@ -208,15 +208,15 @@ func TestAHandlerAnswersTheHTTPRequestsOfItsPodsAlone(t *testing.T) {
 	other := &Dialer{Network: &Network{}, Tables: world(), Pods: u.Port}
 	h2 := new(http.Protocols)
 	h2.SetHTTP2(true)
-	insecure := &tls.Config{InsecureSkipVerify: true}
+	insecure := func() *tls.Config { return &tls.Config{InsecureSkipVerify: true} } // a transport writes into its own
 	for name, c := range map[string]struct {
 		d         *Dialer
 		url, want string
 		transport *http.Transport
 	}{
 		"plain":          {own, "http://10.128.0.5:8080/", "mine", &http.Transport{}},
-		"https":          {own, "https://10.128.0.5:8080/", "mine", &http.Transport{TLSClientConfig: insecure}},
-		"https, http/2":  {own, "https://10.128.0.5:8080/", "mine", &http.Transport{TLSClientConfig: insecure, Protocols: h2}},
+		"https":          {own, "https://10.128.0.5:8080/", "mine", &http.Transport{TLSClientConfig: insecure()}},
+		"https, http/2":  {own, "https://10.128.0.5:8080/", "mine", &http.Transport{TLSClientConfig: insecure(), Protocols: h2}},
 		"of another pod": {other, "http://10.128.0.5:8080/", "ok\n", &http.Transport{}},
 	} {
 		c.transport.DialContext = c.d.DialContext(From{})
