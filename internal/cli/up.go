@@ -175,6 +175,7 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 		return err
 	}
 	f.greet(s, cluster, time.Since(began))
+	collectOften()
 	debug.FreeOSMemory() // a start leaves as much garbage as it leaves data
 	var memory sync.WaitGroup
 	running, stopped := context.WithCancel(ctx)

@@ -7,7 +7,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
@@ -89,14 +88,4 @@ func (b borrowed) SetWatchErrorHandler(cache.WatchErrorHandler) error { return n
 // SetWatchErrorHandlerWithContext implements cache.SharedInformer; the factory has set its own.
 func (b borrowed) SetWatchErrorHandlerWithContext(cache.WatchErrorHandlerWithContext) error {
 	return nil
-}
-
-// dropManagedFields saves memory: nothing in this process reads them.
-func dropManagedFields(obj any) (any, error) {
-	if m, ok := obj.(interface {
-		SetManagedFields([]metav1.ManagedFieldsEntry)
-	}); ok {
-		m.SetManagedFields(nil)
-	}
-	return obj, nil
 }

@@ -214,9 +214,6 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 	c.record(client)
 	book.Report = c.tell(o.Virtual.PodEvents)
 	factory := c.Plane.Informers()
-	if factory == nil {
-		factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(dropManagedFields))
-	}
 	v := o.Virtual
 	v.Client, v.Informers, v.Behaviour = client, factory, book
 	var gate *kubelet.Gate

@@ -6,13 +6,19 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	_ "unsafe" // go:linkname
 
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/controller-manager/pkg/clientbuilder"
+	"k8s.io/controller-manager/pkg/healthz"
 	"k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	kcmconfig "k8s.io/kubernetes/cmd/kube-controller-manager/app/config"
 	"k8s.io/kubernetes/cmd/kube-controller-manager/app/options"
+	"k8s.io/kubernetes/cmd/kube-controller-manager/names"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
 )
 
@@ -53,13 +59,45 @@ func (p *ControlPlane) startControllers(ctx context.Context) error {
 	if c.Client, err = kubernetes.NewForConfig(rest.AddUserAgent(c.Kubeconfig, controllerManager)); err != nil {
 		return fmt.Errorf("kube-controller-manager: %w", err)
 	}
+	clients := clientbuilder.SimpleControllerClientBuilder{ClientConfig: c.Kubeconfig}
+	all, err := app.CreateControllerContext(ctx, c.Complete(), clients, clients)
+	if err != nil {
+		return fmt.Errorf("kube-controller-manager: %w", err)
+	}
+	p.shared = all.InformerFactory
 	p.ctrlParts.Go(func() {
-		if err := app.Run(ctx, c.Complete()); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+		if err := runControllers(ctx, c, all, clients); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 			p.die(fmt.Errorf("kube-controller-manager: %w", err))
 		}
 	})
 	return nil
 }
+
+// runControllers is what upstream's controller manager does without leader election and without a server of its own. It is
+// written out because upstream's Run keeps its informers to itself: here the scheduler, the virtual nodes and the
+// capabilities share them, so that each event is decoded once and each object held once.
+func runControllers(ctx context.Context, c *kcmconfig.Config, all app.ControllerContext, root clientbuilder.ControllerClientBuilder) error {
+	c.EventBroadcaster.StartStructuredLogging(0)
+	c.EventBroadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: c.Client.CoreV1().Events("")})
+	defer c.EventBroadcaster.Shutdown()
+	descriptors := app.NewControllerDescriptors()
+	descriptors[names.ServiceAccountTokenController] = tokenController(root)
+	controllers, err := app.BuildControllers(ctx, all, descriptors, nil, healthz.NewMutableHealthzHandler())
+	if err != nil {
+		return err
+	}
+	all.InformerFactory.Start(ctx.Done())
+	defer all.InformerFactory.Shutdown()
+	all.ObjectOrMetadataInformerFactory.Start(ctx.Done())
+	close(all.InformersStarted)
+	if !app.RunControllers(ctx, all, controllers, app.ControllerStartJitter, c.ControllerShutdownTimeout) {
+		return errors.New("some controllers did not end in time")
+	}
+	return nil
+}
+
+//go:linkname tokenController k8s.io/kubernetes/cmd/kube-controller-manager/app.newServiceAccountTokenControllerDescriptor
+func tokenController(root clientbuilder.ControllerClientBuilder) *app.ControllerDescriptor
 
 const controllerManager = "kube-controller-manager"
 

@@ -255,8 +255,8 @@ func (p *ControlPlane) ConfigAs(name string, groups ...string) *rest.Config {
 	return inProcessConfig(p.wire.as(u))
 }
 
-// Informers is the factory that Rehearsal's controllers and scheduler share; nil in Full, where upstream's controller
-// manager has one of its own. Informers asked for after Start are started by StartInformers.
+// Informers is the factory that the controllers and the scheduler share. Who asks it for an informer of another kind starts
+// it by the factory's Start.
 func (p *ControlPlane) Informers() informers.SharedInformerFactory { return p.shared }
 
 // Dir is the data directory in use.

@@ -50,7 +50,7 @@ type HPAOptions struct {
 
 // NewHPA prepares the controller; Start runs it until the plane stops. Call it before StartInformers.
 func (p *ControlPlane) NewHPA(ctx context.Context, o HPAOptions) (*HPA, error) {
-	if p.shared == nil {
+	if p.opts.Profile != Rehearsal {
 		return nil, fmt.Errorf("a full control plane has its own HPA controller")
 	}
 	for d, def := range map[*time.Duration]time.Duration{&o.SyncPeriod: 15 * time.Second, &o.DownscaleStabilisation: 5 * time.Minute,

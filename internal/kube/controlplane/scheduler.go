@@ -16,7 +16,6 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
@@ -43,7 +42,7 @@ func (p *ControlPlane) startScheduler(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kube-scheduler: %w", err)
 	}
-	factory := p.schedulerInformers(client)
+	factory := schedulerFactory{p.shared}
 	dynFactory := dynamicinformer.NewFilteredDynamicSharedInformerFactory(dyn, 0, corev1.NamespaceAll, nil)
 	broadcaster := events.NewEventBroadcasterAdapterWithContext(ctx, client)
 	s, err := scheduler.New(newFrameworkContext{ctx}, client, factory, dynFactory, recorders(broadcaster),
@@ -85,15 +84,6 @@ func recorders(b interface {
 	NewRecorder(name string) events.EventRecorderLogger
 }) profile.RecorderFactory {
 	return func(name string) events.EventRecorderLogger { return b.NewRecorder(name) }
-}
-
-// schedulerInformers is the shared factory in a rehearsal (one watch and one decoded object a kind for all parts), the
-// scheduler's own otherwise.
-func (p *ControlPlane) schedulerInformers(c kubernetes.Interface) informers.SharedInformerFactory {
-	if p.shared != nil {
-		return schedulerFactory{p.shared}
-	}
-	return scheduler.NewInformerFactory(c, 0, nil)
 }
 
 // schedulerConfig reads the user's KubeSchedulerConfiguration, or upstream's default, through upstream's own options, so
