@@ -1,0 +1,65 @@
+package rollout
+
+import (
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Verb is what an Op does.
+type Verb int
+
+// Verbs.
+const (
+	Create      Verb = iota // After
+	Patch                   // what differs between Before and After, on condition that Before is still current
+	PatchStatus             // the same, of the status subresource
+	Delete                  // Before
+	Evict                   // Before, a pod, by the Eviction API; a refusal by a budget is not an error
+	Scale                   // Before, by its scale subresource, to Replicas
+	Ask                     // a plugin; see Call
+	Tell                    // nothing but Events
+)
+
+// Op is one write. Ops are idempotent: done twice they leave what they leave done once.
+type Op struct {
+	Verb          Verb
+	Before, After client.Object
+	Replicas      int32
+	Call          *Call
+	// Events are told when the Op has been done.
+	Events []Event
+	// Barrier ends the execution of a plan after this Op even if it succeeds: what follows is decided anew.
+	Barrier bool
+}
+
+// Event is a Kubernetes Event on the Rollout.
+type Event struct {
+	Warning         bool
+	Reason, Message string
+}
+
+// Plan is what Decide wants done, in order. Without Ops everything is as it should be for now.
+type Plan struct {
+	Ops []Op
+	// RequeueAt is when something is to be decided although nothing changes; zero = never.
+	RequeueAt time.Time
+	Why       Why
+	// Metrics are told once the status was written.
+	Metrics []Finished
+}
+
+// Why is the one thing that holds a Rollout where it is.
+type Why struct {
+	Code     string // a word for programs
+	Reason   string // a sentence
+	Evidence []string
+	Next     string // what will happen without anybody's doing
+	NextAt   time.Time
+}
+
+// Finished is an update that has come to an end, for the duration metrics.
+type Finished struct {
+	Status                string // rollouts.CompletionStatus
+	Total, Paused, Active time.Duration
+}

@@ -1,0 +1,84 @@
+// Package traffic translates what a Rollout wants of its routers into the objects that routers read. In: an Intent and the
+// objects as they are. Out: the objects as they should be, and whether the routers are known to follow them. It reads and
+// writes nothing itself.
+package traffic
+
+import (
+	"context"
+	"errors"
+
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Intent is what a Rollout wants of all its routers at one moment.
+type Intent struct {
+	// Namespace, Name and UID of the Rollout; objects that a router makes of its own are owned by it.
+	Namespace, Name, UID string
+	Routing              *argo.RolloutTrafficRouting
+	// CanaryService and StableService, with ping and pong already resolved. May be empty for Istio subsets.
+	CanaryService, StableService string
+	// CanaryHash and StableHash select the ReplicaSets behind them.
+	CanaryHash, StableHash string
+	// HoldHash leaves the hashes of subsets as they are (not all ReplicaSets are available yet).
+	HoldHash bool
+	// Weight of the canary; the stable gets Max less it and less Additional.
+	Weight, Max int32
+	// Additional destinations of a running experiment.
+	Additional []argo.WeightDestination
+	// Headers and Mirrors in force, one a managed route, in the order of Routing.ManagedRoutes.
+	Headers []argo.SetHeaderRoute
+	Mirrors []argo.SetMirrorRoute
+	// Remove takes all managed routes away.
+	Remove bool
+}
+
+// Ref names an object.
+type Ref struct {
+	schema.GroupVersionKind
+	Namespace, Name string
+}
+
+// Objects are what the cache held of the Refs a router asked for; what does not exist is absent.
+type Objects map[Ref]*unstructured.Unstructured
+
+// Change is one write: Before nil creates, After nil deletes.
+type Change struct{ Before, After *unstructured.Unstructured }
+
+// Result of a translation.
+type Result struct {
+	Changes []Change
+	// Verified is nil when this kind of router cannot tell, else whether it is known to have loaded the intent.
+	Verified *bool
+	Message  string // why Verified is false
+}
+
+// ErrMissing is wrapped by the error of a translation whose object does not exist: the last weights stay.
+var ErrMissing = errors.New("not found")
+
+// Router is one kind of traffic router as a Rollout configures it.
+type Router interface {
+	// Kind is its name for people and in events: Istio, Nginx, ALB, SMI, Ambassador, Traefik, Apisix, GatewayAPI.
+	Kind() string
+	// Refs are the objects it must see to translate.
+	Refs(Intent) []Ref
+	// Translate is pure. It returns no changes when the objects already say what the intent wants, and all or nothing: with
+	// an error no change is to be made.
+	Translate(Intent, Objects) (Result, error)
+}
+
+// Weights of one Rollout in a data path.
+type Weights struct {
+	Canary, Stable int32
+	Additional     map[string]int32 // by Service name
+}
+
+// DataPath is a gateway in this process that Rollouts steer directly, and that knows what it has loaded. Without one, the
+// status of routes says what is in force.
+type DataPath interface {
+	// SetWeights applies weights of a route at once, before they are read back from the API server.
+	SetWeights(ctx context.Context, route Ref, canaryService, stableService string, w Weights) error
+	// LoadedWeights are those that new requests follow; ok is false for a route it does not serve.
+	LoadedWeights(route Ref, canaryService, stableService string) (w Weights, ok bool)
+}
