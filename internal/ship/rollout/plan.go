@@ -21,7 +21,8 @@ const (
 	Tell                    // nothing but Events
 )
 
-// Op is one write. Ops are idempotent: done twice they leave what they leave done once.
+// Op is one write. Ops are idempotent: done twice they leave what they leave done once. Where a Plan has several Ops on one
+// object (a Patch and a PatchStatus of the Rollout), the condition of a later one is what the earlier one returned.
 type Op struct {
 	Verb          Verb
 	Before, After client.Object
@@ -42,6 +43,9 @@ type Event struct {
 // Plan is what Decide wants done, in order. Without Ops everything is as it should be for now.
 type Plan struct {
 	Ops []Op
+	// Warnings hold as long as the world stays as it is (a router's object is missing, a plugin fails): each is told when the
+	// plan before had no such warning. They are no Ops, for they change nothing.
+	Warnings []Event
 	// RequeueAt is when something is to be decided although nothing changes; zero = never.
 	RequeueAt time.Time
 	Why       Why

@@ -26,8 +26,10 @@ type Snapshot struct {
 	NameTaken bool
 	// ReplicaSets that the Rollout controls, those of experiments left out: by creation time, then revision, then name.
 	ReplicaSets []*appsv1.ReplicaSet
-	// Pods of each ReplicaSet, by its UID. Only filled when something needs them: a restart, or ephemeral metadata.
+	// Pods of each ReplicaSet, by its UID. Only filled when something needs them, see NeedsPods.
 	Pods map[types.UID][]*corev1.Pod
+	// Refused are pods whose eviction a budget has refused, and when: they are tried again after a while. Memory only.
+	Refused map[types.UID]time.Time
 	// Services of the namespace that the Rollout names or that it manages, by name.
 	Services map[string]*corev1.Service
 	// Workload that workloadRef names, for scaling it down; nil without a workloadRef or when it does not exist.
