@@ -27,24 +27,35 @@ type Intent struct {
 	Weight, Max int32
 	// Additional destinations of a running experiment.
 	Additional []argo.WeightDestination
+	// Former destinations of experiments are those that the status recorded last (status.canary.weights.additional). Those
+	// that are not in Additional any more are taken out of routes, where nothing else tells them from a user's own.
+	Former []argo.WeightDestination
 	// Headers and Mirrors in force, one a managed route, in the order of Routing.ManagedRoutes.
 	Headers []argo.SetHeaderRoute
 	Mirrors []argo.SetMirrorRoute
 	// Remove takes all managed routes away.
 	Remove bool
+	// Loaded are the weights that a DataPath follows, of each route it serves (DataPath.LoadedWeights). A route that is not
+	// in it is verified by its status alone.
+	Loaded map[Ref]Weights
 }
 
-// Ref names an object.
+// Ref names an object; or, with a Selector and no Name, all objects of the kind whose labels match it.
 type Ref struct {
 	schema.GroupVersionKind
 	Namespace, Name string
+	Selector        string // as in kubectl get -l
 }
 
-// Objects are what the cache held of the Refs a router asked for; what does not exist is absent.
+// Objects are what the cache held of the Refs a router asked for, each by its own Ref (never one with a Selector); what does
+// not exist is absent.
 type Objects map[Ref]*unstructured.Unstructured
 
-// Change is one write: Before nil creates, After nil deletes.
-type Change struct{ Before, After *unstructured.Unstructured }
+// Change is one write: Before nil creates, After nil deletes. Reason and Message, if any, are the Event to tell once it is done.
+type Change struct {
+	Before, After   *unstructured.Unstructured
+	Reason, Message string
+}
 
 // Result of a translation.
 type Result struct {
@@ -61,7 +72,7 @@ var ErrMissing = errors.New("not found")
 type Router interface {
 	// Kind is its name for people and in events: Istio, Nginx, ALB, SMI, Ambassador, Traefik, Apisix, GatewayAPI.
 	Kind() string
-	// Refs are the objects it must see to translate.
+	// Refs are the objects it must see to translate, and those whose changes concern it.
 	Refs(Intent) []Ref
 	// Translate is pure. It returns no changes when the objects already say what the intent wants, and all or nothing: with
 	// an error no change is to be made.
