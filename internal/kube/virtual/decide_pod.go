@@ -92,6 +92,7 @@ type Inputs struct {
 	Usage     UsageSource
 	Around    Surroundings
 	Events    bool // whether events are wanted at all
+	Hooks     bool // whether somebody sends the requests of hooks and answers
 }
 
 // Plan is the outcome of one step.
@@ -320,6 +321,9 @@ func (d *decider) fireRunning(c *Container, t time.Time) {
 	}
 	if !c.HookDone.IsZero() && !c.HookDone.After(t) {
 		c.HookDone = time.Time{}
+		if c.Asked == PostStart {
+			c.Asked = NoHook
+		}
 	}
 	d.probes(c, t)
 }

@@ -181,7 +181,7 @@ func (d *decider) startUnderWay() bool {
 		switch {
 		case c.Run == RunRunning && c.Restarts == 0:
 			begun = true
-			under = under || !c.HookDone.IsZero()
+			under = under || !c.HookDone.IsZero() && c.Asked == NoHook // a request may need what the status tells
 		case c.Run == RunStarting && c.Exited.At.IsZero():
 			under = true
 		case c.Run == RunIdle:

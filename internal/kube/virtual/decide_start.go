@@ -95,6 +95,7 @@ func (d *decider) run(c *Container, t time.Time) {
 	d.s.RestartingAll = false
 	c.Wait, c.WaitMessage, c.Due, c.ShowWait = "", "", time.Time{}, time.Time{}
 	c.Killing, c.ForceRestart, c.End = false, false, Exit{}
+	c.Asked, c.Unhooked = NoHook, false
 	d.raiseBackoff(c, t)
 	d.event(t, c, false, events.CreatedContainer, "Container created")
 	if model.StartError != "" {
@@ -162,7 +163,7 @@ func (d *decider) exit(c *Container) {
 	d.plan.Exited = append(d.plan.Exited, ExitedInstance{past, e.At})
 	c.Run, c.Exited, c.End = RunExited, e, Exit{}
 	c.Startup, c.Readiness, c.Liveness = Flip{}, Flip{}, Flip{}
-	c.Ready, c.StartupDone, c.HookDone = false, false, time.Time{}
+	c.Ready, c.StartupDone, c.HookDone, c.Asked = false, false, time.Time{}, NoHook
 	d.plan.Changed = true
 	if e.Reason != reasonRestartAll && d.s.Stop == nil && d.restartsAll(c) {
 		d.restartAll(e.At)
@@ -194,6 +195,9 @@ func (d *decider) restart(c *Container, t time.Time) {
 	spec := c.spec(d.pod)
 	c.Run, c.Due = RunWaiting, at
 	c.Wait = reasonCrashLoop
+	if c.Unhooked {
+		c.Wait = reasonPostStart
+	}
 	c.WaitMessage = fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", delay, spec.Name, format.Pod(d.pod))
 	if show := c.Exited.At.Add(d.in.Timing.CrashShow); d.in.Timing.CrashShow > 0 && show.After(t) {
 		c.ShowWait = show

@@ -77,8 +77,11 @@ func (d *decider) terminate(c *Container, t, deadline time.Time, message string)
 	c.Startup, c.Liveness = Flip{}, Flip{}
 	d.event(t, c, false, events.KillingContainer, message)
 	term := t
-	if l := c.spec(d.pod).Lifecycle; l != nil && deadline.After(t) {
-		d.request(c, l.PreStop)
+	c.Asked, c.HookDone, c.StopBy = NoHook, time.Time{}, deadline
+	if l := c.spec(d.pod).Lifecycle; l != nil && l.PreStop != nil && deadline.After(t) {
+		if d.request(c, PreStop, l.PreStop) {
+			c.Asked, term = PreStop, deadline
+		}
 	}
 	if hook := preStopTime(c.spec(d.pod)); hook > 0 && deadline.After(t) {
 		term = t.Add(hook)
@@ -87,6 +90,11 @@ func (d *decider) terminate(c *Container, t, deadline time.Time, message string)
 			d.event(deadline, c, true, events.FailedPreStopHook, "PreStopHook failed")
 		}
 	}
+	d.signal(c, t, term, deadline)
+}
+
+// signal sends SIGTERM at term, to a container that has been told at t to stop by the deadline.
+func (d *decider) signal(c *Container, t, term, deadline time.Time) {
 	kill := deadline
 	if least := term.Add(minStopGrace); deadline.After(t) && kill.Before(least) {
 		kill = least
@@ -155,21 +163,57 @@ func (d *decider) lose() {
 
 func hasInit(pod *v1.Pod) bool { return len(pod.Spec.InitContainers) > 0 }
 
-// postStart runs the hook after a start. Sleeps take what they say; commands and requests succeed at once.
+// hookAnswerMax is how long a container waits for the answer to the request of its postStart.
+const hookAnswerMax = time.Minute
+
+// postStart runs the hook after a start. Sleeps take what they say; commands succeed at once, and so do requests that nobody
+// sends.
 func (d *decider) postStart(c *Container, t time.Time) {
 	spec := c.spec(d.pod)
 	if spec.Lifecycle == nil || spec.Lifecycle.PostStart == nil {
 		return
 	}
-	d.request(c, spec.Lifecycle.PostStart)
+	if d.request(c, PostStart, spec.Lifecycle.PostStart) {
+		c.Asked, c.HookDone = PostStart, t.Add(hookAnswerMax)
+	}
 	if took := hookTime(spec.Lifecycle.PostStart); took > 0 {
 		c.HookDone = t.Add(took)
 	}
 }
 
-// request has the HTTP request of a hook sent.
-func (d *decider) request(c *Container, h *v1.LifecycleHandler) {
-	if h != nil && h.HTTPGet != nil {
-		d.plan.Hooks = append(d.plan.Hooks, Hook{Pod: d.pod, Container: c.spec(d.pod), Get: h.HTTPGet, IP: d.s.IP})
+// request has the HTTP request of a hook sent, if it is one; it reports whether an answer will come.
+func (d *decider) request(c *Container, kind HookKind, h *v1.LifecycleHandler) bool {
+	if h.HTTPGet == nil || !d.in.Hooks {
+		return false
+	}
+	d.plan.Hooks = append(d.plan.Hooks, Hook{Kind: kind, Pod: d.pod, Container: c.spec(d.pod), Get: h.HTTPGet, IP: d.s.IP})
+	return true
+}
+
+// answered goes on with a container whose hook's request has been answered, or has failed.
+func (d *decider) answered(c *Container, kind HookKind, t time.Time, err error) {
+	if c.Run != RunRunning || c.Asked != kind {
+		return // the answer comes too late
+	}
+	c.Asked = NoHook
+	switch kind {
+	case PostStart:
+		if c.HookDone = t; err == nil {
+			return
+		}
+		c.HookDone = time.Time{}
+		d.event(t, c, true, events.FailedPostStartHook, "PostStartHook failed")
+		c.Unhooked = true
+		d.terminate(c, t, t.Add(time.Duration(podGrace(d.pod))*time.Second), "FailedPostStartHook")
+	case PreStop:
+		if err != nil {
+			d.event(t, c, true, events.FailedPreStopHook, "PreStopHook failed")
+		}
+		if d.s.Stop != nil && d.s.Stop.Deadline.Before(c.StopBy) {
+			c.StopBy = d.s.Stop.Deadline
+		}
+		c.End = c.naturalEnd()
+		d.limitMemory(c, t)
+		d.signal(c, t, t, c.StopBy)
 	}
 }

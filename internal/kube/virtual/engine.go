@@ -250,17 +250,7 @@ func (e *Engine) decide(r *podRecord, now time.Time) {
 	in := e.inputs(r)
 	plan := DecidePod(r.state, &in, now)
 	e.counters.Decisions++
-	for i := range plan.Events {
-		e.podEvent(r, &plan.Events[i])
-	}
-	for i := range plan.Exited {
-		e.countPast(r.node, &plan.Exited[i])
-	}
-	if e.opts.OnHook != nil {
-		for _, h := range plan.Hooks {
-			e.opts.OnHook(h)
-		}
-	}
+	e.tell(r, &plan)
 	if plan.Freed {
 		e.freed(r, now)
 	}
@@ -279,7 +269,41 @@ func (e *Engine) decide(r *podRecord, now time.Time) {
 
 func (e *Engine) inputs(r *podRecord) Inputs {
 	return Inputs{Pod: r.obj, Node: r.node.view, Timing: e.timing, Seed: e.opts.Seed, Behaviour: e.opts.Behaviour,
-		Usage: e.opts.Usage, Around: around{e, r}, Events: e.eventsWanted()}
+		Usage: e.opts.Usage, Around: around{e, r}, Events: e.eventsWanted(), Hooks: e.opts.OnHook != nil}
+}
+
+// tell passes on what a decision has to say to others. The caller holds mu.
+func (e *Engine) tell(r *podRecord, plan *Plan) {
+	for i := range plan.Events {
+		e.podEvent(r, &plan.Events[i])
+	}
+	for i := range plan.Exited {
+		e.countPast(r.node, &plan.Exited[i])
+	}
+	for _, h := range plan.Hooks {
+		pod, container := h.Pod, h.Container.Name
+		h.Answer = func(err error) { e.hookAnswered(pod, container, h.Kind, err) }
+		e.opts.OnHook(h)
+	}
+}
+
+// hookAnswered goes on with the container whose hook's request has ended.
+func (e *Engine) hookAnswered(pod *v1.Pod, container string, kind HookKind, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r := e.record(pod.Namespace, pod.Name)
+	if r == nil || r.state == nil || r.node == nil || r.obj.UID != pod.UID {
+		return
+	}
+	in := e.inputs(r)
+	d := decider{s: r.state, in: &in, pod: r.obj}
+	for i := range d.s.Containers {
+		if c := &d.s.Containers[i]; c.spec(d.pod).Name == container {
+			d.answered(c, kind, time.Now(), err)
+		}
+	}
+	e.tell(r, &d.plan)
+	e.touch(r)
 }
 
 // planWrite compares what should be shown with what is, and queues a request or says when to look again.

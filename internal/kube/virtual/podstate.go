@@ -87,13 +87,16 @@ type Container struct {
 	ImageID  string
 	Model    Model
 	HookDone time.Time // when postStart is over
+	Asked    HookKind  // whose answer is awaited of somebody outside; then HookDone bounds the wait for a PostStart
+	Unhooked bool      // its postStart failed, so it is being killed
 
 	End    Exit // of the running instance, when End.At is not zero: how and when it will end
 	Exited Exit // of the latest instance, when Exited.At is not zero
 	Last   Exit // of the one before the shown one
 
-	Killing      bool // told to stop
-	ForceRestart bool // killed by a probe: restarted whatever its exit code
+	Killing      bool      // told to stop
+	StopBy       time.Time // when it is killed, if it was told
+	ForceRestart bool      // killed by a probe: restarted whatever its exit code
 
 	Backoff       time.Duration // delay before the next restart; 0 = none so far
 	BackoffRaised time.Time
@@ -139,6 +142,7 @@ const (
 	reasonOOMKilled     = "OOMKilled"
 	reasonStartError    = "StartError"
 	reasonCrashLoop     = "CrashLoopBackOff"
+	reasonPostStart     = "PostStartHookError"
 	reasonConfigError   = "CreateContainerConfigError"
 	reasonStatusUnknown = "ContainerStatusUnknown"
 )

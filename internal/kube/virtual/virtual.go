@@ -107,13 +107,27 @@ type Options struct {
 	Watchful func(on bool)
 	// OnEvent hears every event and fault the engine decides, in order. It must not call the engine.
 	OnEvent func(Event)
-	// OnHook hears of the HTTP hooks of containers when they are due, for whoever can send requests. What becomes of them
-	// changes nothing: hooks take no time and succeed. nil = none is sent. It must neither block nor call the engine.
+	// OnHook hears of the HTTP hooks of containers when they are due, for whoever can send requests; what becomes of them it
+	// reports by Hook.Answer. nil = none is sent: they take no time and succeed. It must neither block nor call the engine.
 	OnHook func(Hook)
 }
 
+// HookKind is one of a container's two hooks.
+type HookKind int
+
+// Kinds of hooks.
+const (
+	NoHook HookKind = iota
+	PostStart
+	PreStop
+)
+
 // Hook is an HTTP request that a container's postStart or preStop asks for.
 type Hook struct {
+	Kind HookKind
+	// Answer tells the engine how the request ended; nil is success. The container goes on only then, or after a minute.
+	Answer func(error)
+
 	Pod       *v1.Pod // shared with caches: read only
 	Container *v1.Container
 	Get       *v1.HTTPGetAction

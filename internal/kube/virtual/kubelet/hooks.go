@@ -44,19 +44,25 @@ func NewHooks(d *vnet.Dialer) *Hooks {
 	return h
 }
 
-// Send is a virtual.Options.OnHook: it sends the request in the background.
+// Send is a virtual.Options.OnHook: it sends the request in the background and reports how it ended.
 func (h *Hooks) Send(hook virtual.Hook) {
 	select {
 	case h.slots <- struct{}{}:
 	default:
 		slog.Warn("a hook is not sent: too many are under way", "pod", hook.Pod.Namespace+"/"+hook.Pod.Name, "container", hook.Container.Name)
+		h.sent.Go(func() { hook.Answer(nil) }) // not from the engine's own goroutine, which calls Send
 		return
 	}
 	h.sent.Go(func() {
 		defer func() { <-h.slots }()
-		if err := h.send(hook); err != nil && h.life.Err() == nil {
+		err := h.send(hook)
+		if h.life.Err() != nil {
+			return
+		}
+		if err != nil {
 			slog.Info("a hook failed", "pod", hook.Pod.Namespace+"/"+hook.Pod.Name, "container", hook.Container.Name, "err", err)
 		}
+		hook.Answer(err)
 	})
 }
 
@@ -75,7 +81,8 @@ func (h *Hooks) send(hook virtual.Hook) error {
 		response, err := client.Do(request.Clone(h.life))
 		if err == nil {
 			_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, hookBodyMax))
-			return response.Body.Close()
+			response.Body.Close()
+			return nil // whatever its status, as for a kubelet
 		}
 		if try == hookTries {
 			return err

@@ -190,6 +190,33 @@ func TestHTTPHooksReachTheServerTheyAsk(t *testing.T) {
 	logged("GET /echo?msg=ending")
 }
 
+func TestAPostStartThatCannotConnectRestartsItsContainer(t *testing.T) {
+	t.Parallel()
+	p, ns := wired(), "failing-hook"
+	if p.err != nil {
+		t.Fatal(p.err)
+	}
+	ctx, pods := t.Context(), p.client.CoreV1().Pods(ns)
+	if _, err := p.client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	nobody := &corev1.LifecycleHandler{HTTPGet: &corev1.HTTPGetAction{Host: "10.200.0.77", Port: intstr.FromInt32(8080)}}
+	if _, err := pods.Create(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{
+		Containers: []corev1.Container{{Name: "app", Image: "registry.k8s.io/pause:3.10", Lifecycle: &corev1.Lifecycle{PostStart: nobody}}}}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		pod, err := pods.Get(ctx, "p", metav1.GetOptions{})
+		if err != nil {
+			return err.Error()
+		}
+		if s := pod.Status.ContainerStatuses; len(s) == 0 || s[0].RestartCount == 0 {
+			return fmt.Sprintf("no restart: %+v", s)
+		}
+		return ""
+	})
+}
+
 func eventually(t *testing.T, missing func() string) {
 	t.Helper()
 	const patience = 90 * time.Second
