@@ -181,7 +181,7 @@ func (t *station) at(h, x0, v0 float64, busy []float64) solution {
 		if !near {
 			look := max(h, stepSeconds)
 			_, x := t.step(look, x0, top, busy)
-			near = math.Abs(t.bound(x, x0, look)-target) <= slack
+			near = math.Abs(t.bound(x, x0, look)-target) <= slack || t.workers > 0 && x >= t.toward(target, x0, look*top)
 		}
 		if near {
 			out.steady = true
@@ -198,6 +198,13 @@ func (t *station) at(h, x0, v0 float64, busy []float64) solution {
 		out.reject = 0
 	}
 	return t.finish(out, ym, bounded, v0, top, busy)
+}
+
+// toward is where a finite queue that held x0 is at most after as many requests have left as could have: at its equilibrium, or
+// on its way down to it. The balance of flows alone knows no refusals before the queue is full, so that it would fill it to
+// the brim and leave it there.
+func (t *station) toward(target, x0, left float64) float64 {
+	return target + max(0, x0-target)*math.Exp(-left/float64(t.places))
 }
 
 // rest0 is the equilibrium: number inside, throughput as y, and loss. Infinite when more arrives than can leave.

@@ -73,6 +73,7 @@ func (s *sampler) take(now time.Time, measured bool) {
 	for i := range w.Services {
 		s.service(&w.Services[i], step, measured)
 	}
+	s.held(now)
 	s.cluster(now)
 	for i := range w.Edges {
 		s.edge(i, &w.Edges[i], measured)
@@ -127,6 +128,25 @@ func (s *sampler) service(w *flow.ServiceWindow, step float64, measured bool) {
 	s.put(record.MetricThrottled, "service", spec.Name, w.ThrottledShare)
 	if w.ServingPods > 0 {
 		s.put(record.MetricBalance, "service", spec.Name, w.ShareHigh)
+	}
+}
+
+// held is what the running pods of each service ask for and hold. Sums are of whole numbers, so that their order is nothing.
+func (s *sampler) held(now time.Time) {
+	d := s.r.demand
+	milli, bytes := make([]int64, len(d.services)), make([]int64, len(d.services))
+	for _, p := range s.r.cluster.pods {
+		if !p.demand.known || !p.demand.state.Running {
+			continue
+		}
+		milli[p.demand.service] += p.demand.state.CPURequestMilli
+		bytes[p.demand.service] += int64(d.system.MemoryBytes(p.demand.id, now))
+	}
+	for i := range d.services {
+		if spec := &d.services[i]; !spec.Constant {
+			s.put(record.MetricCPURequested, "service", spec.Name, float64(milli[i])/1000)
+			s.put(record.MetricMemoryUsed, "service", spec.Name, float64(bytes[i]))
+		}
 	}
 }
 

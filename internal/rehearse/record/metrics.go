@@ -11,10 +11,10 @@ const (
 	MetricCPUUsed      = "cpu_used_cores"      // service
 	MetricCPUDemand    = "cpu_demand_cores"    // service: offered rate × CPU a request, however little was ready
 	MetricCPUCapacity  = "cpu_capacity_cores"  // service: what its ready pods may use
-	MetricCPURequested = "cpu_requested_cores" // service
+	MetricCPURequested = "cpu_requested_cores" // service: of its running pods
 	MetricThrottled    = "throttled_ratio"     // service
 	MetricBalance      = "balance_ratio"       // service: busiest pod's load ÷ mean of its ready pods, 1 is even
-	MetricMemoryUsed   = "memory_used_bytes"   // service
+	MetricMemoryUsed   = "memory_used_bytes"   // service: working sets of its running pods
 	MetricDesired      = "replicas_desired"    // workload
 	MetricReady        = "replicas_ready"      // workload
 	MetricNodes        = "nodes"               // pool
@@ -23,6 +23,5 @@ const (
 	MetricCostPerHour  = "cost_per_hour"       // none
 	MetricEvictions    = "evictions_total"     // none
 	MetricOOMKills     = "oom_kills_total"     // none
-	MetricBurnRate     = "slo_burn_rate"       // service
-	MetricConnections  = "connections"         // service
+	MetricBurnRate     = "slo_burn_rate"       // of expectations, which work it out of errors_ratio
 )
