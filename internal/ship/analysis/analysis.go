@@ -33,6 +33,9 @@ type Question struct {
 	Against   string // of the revision it is compared with; "" = no comparison
 	Route     string
 	Window    time.Duration
+	// MaxDelta and MaxRatio are the margin of a comparison; of a latency's, the bound that Bad and AgainstBad count the
+	// slower ones of is the value of Against plus MaxDelta seconds, or times MaxRatio when that is not 0.
+	MaxDelta, MaxRatio float64
 }
 
 // Answer to a Question. Counts are requests, or pods.

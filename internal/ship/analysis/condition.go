@@ -127,8 +127,8 @@ func (p *programs) compiled(key programKey, env map[string]any) (*vm.Program, er
 	return code, nil
 }
 
-// instant evaluates the start or end of a range query, as in now() - duration("1h").
-func instant(expression string) (time.Time, error) {
+// Instant evaluates the start or end of a range query, as in now() - duration("1h").
+func Instant(expression string) (time.Time, error) {
 	env := map[string]any{"isNaN": math.IsNaN, "isInf": isInf}
 	code, err := expr.Compile(expression, expr.Env(env))
 	if err != nil {

@@ -93,15 +93,15 @@ func TestCompiledConditionsAreBoundedAndTheLastUsedStay(t *testing.T) {
 
 func TestRangesOfTimeAreExpressions(t *testing.T) {
 	t.Parallel()
-	at, err := instant(`now() - duration("1h")`)
+	at, err := Instant(`now() - duration("1h")`)
 	if ago := time.Since(at); err != nil || ago < time.Hour || ago > time.Hour+time.Minute {
 		t.Errorf("%v, %v", at, err)
 	}
-	if at, err := instant(`date("2026-01-02T03:04:05Z")`); err != nil || at.Unix() != time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Unix() {
+	if at, err := Instant(`date("2026-01-02T03:04:05Z")`); err != nil || at.Unix() != time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Unix() {
 		t.Errorf("%v, %v", at, err)
 	}
 	for _, bad := range []string{"1 + 1", "now(", "nothing"} {
-		if _, err := instant(bad); err == nil {
+		if _, err := Instant(bad); err == nil {
 			t.Errorf("%s was taken for a time", bad)
 		}
 	}
