@@ -1,10 +1,44 @@
-// Package crd carries the definitions of the kinds Fairway adds to an API server, generated from api/.
+// Package crd carries the definitions of the kinds Fairway adds to an API server: its own, generated from api/, and those
+// of argoproj.io, generated from Argo Rollouts' Go types.
 package crd
 
-import "embed"
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
 
-// Files holds one CustomResourceDefinition a file.
+	"sigs.k8s.io/yaml"
+)
+
+// files holds one CustomResourceDefinition a file, named group_plural; in small/ are those with less of a schema.
 //
 //go:generate go run sigs.k8s.io/controller-tools/cmd/controller-gen@v0.23.0 object crd:allowDangerousTypes=true paths=../../api/v1alpha1 output:crd:dir=. output:object:dir=../../api/v1alpha1
-//go:embed *.yaml
-var Files embed.FS
+//go:generate go run ./argo . small
+//go:embed *.yaml small/*.json
+var files embed.FS
+
+// Definition is the JSON of a definition by its name, plural.group. With small it is the form that leaves out the schema of
+// pod templates, where there is one: it costs an API server less memory, and lets pass what it does not know.
+func Definition(name string, small bool) ([]byte, error) {
+	plural, group, ok := strings.Cut(name, ".")
+	if !ok {
+		return nil, fmt.Errorf("%q is no name of a definition; write plural.group", name)
+	}
+	file := group + "_" + plural
+	if small {
+		b, err := files.ReadFile("small/" + file + ".json")
+		if !errors.Is(err, fs.ErrNotExist) {
+			return b, err
+		}
+	}
+	b, err := files.ReadFile(file + ".yaml")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("this program carries no definition of %s", name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return yaml.YAMLToJSON(b)
+}

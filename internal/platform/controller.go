@@ -37,7 +37,7 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	}
 	cfg := rest.CopyConfig(o.Config)
 	cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
-	if err := installCRDs(ctx, cfg, on); err != nil {
+	if err := installCRDs(ctx, cfg, on, false); err != nil {
 		return err
 	}
 	m, err := newManager(managerOptions{config: cfg, on: on, leaderElection: o.LeaderElection, namespace: o.Namespace,

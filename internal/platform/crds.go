@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 
 	"github.com/fairway-dev/fairway/config/crd"
 )
@@ -20,8 +19,8 @@ import (
 const establishedWithin = 15 * time.Second
 
 // installCRDs applies the definitions of the capabilities that are on, and waits until the API server serves them.
-// Those already there as we want them cost one read each.
-func installCRDs(ctx context.Context, cfg *rest.Config, on []Capability) error {
+// Those already there as we want them cost one read each. small leaves out the schemas of pod templates.
+func installCRDs(ctx context.Context, cfg *rest.Config, on []Capability, small bool) error {
 	var wanted []string
 	for _, c := range on {
 		wanted = append(wanted, c.CRDs...)
@@ -35,47 +34,24 @@ func installCRDs(ctx context.Context, cfg *rest.Config, on []Capability) error {
 	if err != nil {
 		return err
 	}
-	all, err := definitions()
-	if err != nil {
-		return err
-	}
-	for _, name := range wanted {
-		body, ok := all[name]
-		if !ok {
-			return fmt.Errorf("this program carries no definition of %s", name)
-		}
-		def, err := installCRD(ctx, client, name, body)
-		if err == nil {
-			err = awaitWatchable(ctx, client.RESTClient(), def)
-		}
-		if err != nil {
-			return fmt.Errorf("installing the definition of %s: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// definitions reads the embedded CRDs, as JSON by name.
-func definitions() (map[string][]byte, error) {
-	entries, err := crd.Files.ReadDir(".")
-	if err != nil {
-		return nil, err
-	}
-	out := map[string][]byte{}
-	for _, e := range entries {
-		b, err := crd.Files.ReadFile(e.Name())
-		if err != nil {
-			return nil, err
-		}
-		var head metav1.PartialObjectMetadata
-		if err := yaml.Unmarshal(b, &head); err != nil {
-			return nil, fmt.Errorf("%s: %w", e.Name(), err)
-		}
-		if out[head.Name], err = yaml.YAMLToJSON(b); err != nil {
-			return nil, fmt.Errorf("%s: %w", e.Name(), err)
+	installs := make([]func() error, len(wanted))
+	for i, name := range wanted {
+		installs[i] = func() error {
+			body, err := crd.Definition(name, small)
+			if err != nil {
+				return err
+			}
+			def, err := installCRD(ctx, client, name, body)
+			if err == nil {
+				err = awaitWatchable(ctx, client.RESTClient(), def)
+			}
+			if err != nil {
+				return fmt.Errorf("installing the definition of %s: %w", name, err)
+			}
+			return nil
 		}
 	}
-	return out, nil
+	return parallel(installs...)
 }
 
 func installCRD(ctx context.Context, client *apiextensions.ApiextensionsV1Client, name string, body []byte) (*apiextensionsv1.CustomResourceDefinition, error) {

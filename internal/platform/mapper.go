@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 
@@ -9,7 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
-	"sigs.k8s.io/yaml"
+
+	"github.com/fairway-dev/fairway/config/crd"
 )
 
 // newMapper knows the kinds that this program installs from their definitions, and asks the API server for all others:
@@ -21,14 +23,14 @@ func newMapper(on []Capability) func(*rest.Config, *http.Client) (meta.RESTMappe
 			return nil, err
 		}
 		own := meta.NewDefaultRESTMapper(nil)
-		all, err := definitions()
-		if err != nil {
-			return nil, err
-		}
 		for _, c := range on {
 			for _, name := range c.CRDs {
+				b, err := crd.Definition(name, true)
+				if err != nil {
+					return nil, err
+				}
 				var def apiextensionsv1.CustomResourceDefinition
-				if err := yaml.Unmarshal(all[name], &def); err != nil {
+				if err := json.Unmarshal(b, &def); err != nil {
 					return nil, err
 				}
 				addDefinition(own, &def)

@@ -140,7 +140,7 @@ func prepare(ctx context.Context, p *controlplane.ControlPlane, on []Capability)
 		return err
 	}
 	return parallel(
-		func() error { return installCRDs(ctx, p.Config(), on) },
+		func() error { return installCRDs(ctx, p.Config(), on, true) },
 		func() error {
 			if err := grant(ctx, admin, Namespace, on); err != nil || !has(on, "metrics") {
 				return err
