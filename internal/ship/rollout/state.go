@@ -59,6 +59,14 @@ type Problem struct {
 	Message string // what is wrong and what to change
 }
 
+// String is the field and what is wrong with it.
+func (p Problem) String() string {
+	if p.Field == "" {
+		return p.Message
+	}
+	return p.Field + ": " + p.Message
+}
+
 // Workload is what a workloadRef refers to.
 type Workload struct {
 	Object     client.Object // Deployment, ReplicaSet or PodTemplate

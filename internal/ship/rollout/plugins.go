@@ -1,0 +1,244 @@
+package rollout
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"strconv"
+
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+
+	"github.com/fairway-dev/fairway/internal/ship/traffic"
+)
+
+// attemptsMax bounds how many failed answers of one question are followed; older ones are forgotten with the process.
+const attemptsMax = 100
+
+// Methods of plugins, see Call.
+const (
+	RunMethod       = "Run"
+	AbortMethod     = "Abort"
+	TerminateMethod = "Terminate"
+	// ApplyMethod gives a traffic router the whole Intent: routes, hashes, weights, in this order; and verifies the weights.
+	ApplyMethod = "Apply"
+)
+
+// Kinds of plugins, see Call.
+const (
+	StepPlugin   = "step"
+	RouterPlugin = "trafficrouter"
+)
+
+// ask a plugin, or take its answer. done is false while there is none, or while a failed one is to be repeated; then the wake is set.
+func (p *pass) ask(c Call) (answer CallResult, done bool) {
+	for range attemptsMax {
+		r, ok := p.s.Calls[c.Key]
+		if !ok {
+			p.op(Op{Verb: Ask, Call: &c})
+			p.because("AskingPlugin", fmt.Sprintf("waiting for the %s plugin %s", c.Kind, c.Plugin))
+			return CallResult{}, false
+		}
+		if r.Err == "" {
+			return r, true
+		}
+		if next := r.At.Add(pluginRetry); p.now.Before(next) {
+			p.wakeAt(next, "the plugin is asked again")
+			p.warn(Event{Reason: reasonError, Message: "Reconciliation failed with error: " + r.Err})
+			p.because("PluginError", fmt.Sprintf("the %s plugin %s: %s", c.Kind, c.Plugin, r.Err))
+			return r, false
+		}
+		c.Key += "+" + strconv.FormatInt(r.At.Unix(), 10)
+	}
+	return CallResult{}, false
+}
+
+// askRouters gives the intent to traffic router plugins. ok is false until all have it.
+func (p *pass) askRouters(in traffic.Intent) (ok bool, verified *bool) {
+	names := traffic.Plugins(p.ro.Spec.Strategy.Canary.TrafficRouting)
+	if len(names) == 0 {
+		return true, nil
+	}
+	b, err := json.Marshal(in)
+	if err != nil {
+		p.routingFailed(RouterPlugin, err.Error())
+		return false, nil
+	}
+	h := fnv.New64a()
+	h.Write(b)
+	for _, name := range names {
+		key := fmt.Sprintf("%s/%s/%s/%x", RouterPlugin, p.ro.UID, name, h.Sum64())
+		c := Call{Key: key, Plugin: name, Kind: RouterPlugin, Method: ApplyMethod, Intent: &in}
+		for range attemptsMax {
+			r, done := p.ask(c)
+			if !done {
+				return false, nil
+			}
+			if v := r.Verified; v == nil || *v {
+				if verified == nil {
+					verified = v
+				}
+				break
+			}
+			verified = r.Verified
+			if p.now.Before(r.At.Add(verifyRetry)) {
+				break
+			}
+			c.Key += "?" + strconv.FormatInt(r.At.Unix(), 10)
+		}
+	}
+	return true, verified
+}
+
+// stepPlugin runs the plugin of the current step; aborts those before, the last first, when the update is aborted; and
+// terminates the one that is running when the update is promoted in full.
+func (p *pass) stepPlugin() {
+	statuses := p.was.Canary.StepPluginStatuses
+	switch {
+	case p.aborted():
+		for i := len(statuses) - 1; i >= 0; i-- {
+			s := &statuses[i]
+			live := s.Phase == argo.StepPluginPhaseRunning || s.Phase == argo.StepPluginPhaseSuccessful
+			if s.Operation == argo.StepPluginOperationRun && live && !s.Disabled && p.pluginStatus(s.Index, argo.StepPluginOperationAbort) == nil &&
+				!p.plugin(s.Index, AbortMethod, s) {
+				return
+			}
+		}
+	case p.was.PromoteFull || p.promoted():
+		for i := len(statuses) - 1; i >= 0; i-- {
+			s := &statuses[i]
+			if s.Operation == argo.StepPluginOperationTerminate {
+				return
+			}
+			if s.Operation == argo.StepPluginOperationRun && s.Phase == argo.StepPluginPhaseRunning && !s.Disabled {
+				p.plugin(s.Index, TerminateMethod, s)
+				return
+			}
+		}
+	default:
+		p.runPlugin()
+	}
+}
+
+// freshPlugins forgets what plugins did before the update was aborted, now that it is tried again.
+func (p *pass) freshPlugins() {
+	if p.was.AbortedAt != nil && !p.aborted() && len(p.was.Canary.StepPluginStatuses) > 0 {
+		p.plugins = &[]argo.StepPluginStatus{}
+	}
+}
+
+// runPlugin of the current step, as often as it wants. That it is run at all is recorded before it is asked for the first time,
+// so that after a restart it is asked with the same question.
+func (p *pass) runPlugin() {
+	step := p.currentStep()
+	if step == nil || step.Plugin == nil || p.ro.Spec.Paused || len(p.was.PauseConditions)+len(p.adding) > 0 || p.was.StableRS == "" {
+		return
+	}
+	i := int32(p.stepIndex())
+	s := p.pluginStatus(i, argo.StepPluginOperationRun)
+	if s == nil {
+		now := p.stamp()
+		p.recordPlugin(argo.StepPluginStatus{Index: i, Name: step.Plugin.Name, StartedAt: &now,
+			Operation: argo.StepPluginOperationRun, Phase: argo.StepPluginPhaseRunning})
+		p.because("AskingPlugin", "waiting for the step plugin "+step.Plugin.Name)
+		return
+	}
+	if s.Disabled || s.Phase == argo.StepPluginPhaseSuccessful || s.Phase == argo.StepPluginPhaseFailed {
+		return
+	}
+	if s.Executions > 0 && s.UpdatedAt != nil {
+		wait, err := s.Backoff.Duration()
+		if err != nil {
+			wait = pluginRetry
+		}
+		if next := s.UpdatedAt.Add(wait); p.now.Before(next) {
+			p.wakeAt(next, "the plugin is asked again")
+			p.because("StepPlugin", fmt.Sprintf("step plugin %s is %s: %s", s.Name, s.Phase, s.Message))
+			return
+		}
+	}
+	p.plugin(i, RunMethod, s)
+}
+
+// plugin asks for one operation, and records what came of it. It is false while there is no answer.
+func (p *pass) plugin(i int32, method string, s *argo.StepPluginStatus) bool {
+	steps := p.ro.Spec.Strategy.Canary.Steps
+	if int(i) >= len(steps) || steps[i].Plugin == nil {
+		return true
+	}
+	started := int64(0)
+	if s.StartedAt != nil {
+		started = s.StartedAt.Unix()
+	}
+	key := fmt.Sprintf("%s/%s/%s/%d/%s/%d/%d", StepPlugin, p.ro.UID, p.fresh.hash, i, method, started, s.Executions)
+	r, done := p.ask(Call{Key: key, Plugin: steps[i].Plugin.Name, Kind: StepPlugin, Method: method, Index: i, Status: s})
+	if !done {
+		return false
+	}
+	if r.Status == nil {
+		return true
+	}
+	p.recordPlugin(*r.Status)
+	p.tellPlugin(r.Status, s)
+	if r.Status.Operation == argo.StepPluginOperationRun && r.Status.Phase == argo.StepPluginPhaseFailed {
+		p.abort(fmt.Sprintf("Step Plugin %d (%s) failed: %s", r.Status.Index+1, r.Status.Name, r.Status.Message))
+	}
+	return true
+}
+
+func (p *pass) tellPlugin(is, was *argo.StepPluginStatus) {
+	run := is.Operation == argo.StepPluginOperationRun
+	if is.Disabled || run && (is.Phase == argo.StepPluginPhaseSuccessful || was.Executions > 0 && was.Phase == is.Phase) {
+		return
+	}
+	format := "Step plugin %s (step %d) transitioned to %s"
+	switch is.Operation {
+	case argo.StepPluginOperationAbort:
+		format = "Step plugin %s (step %d) aborted (%s)"
+	case argo.StepPluginOperationTerminate:
+		format = "Step plugin %s (step %d) terminated (%s)"
+	}
+	bad := is.Phase == argo.StepPluginPhaseError || is.Phase == argo.StepPluginPhaseFailed
+	p.later(Event{Warning: bad, Reason: reasonPlugin, Message: fmt.Sprintf(format, is.Name, is.Index+1, is.Phase)})
+}
+
+// pluginStatuses as this pass leaves them.
+func (p *pass) pluginStatuses() []argo.StepPluginStatus {
+	if p.plugins != nil {
+		return *p.plugins
+	}
+	return p.was.Canary.StepPluginStatuses
+}
+
+func (p *pass) pluginStatus(i int32, op argo.StepPluginOperation) *argo.StepPluginStatus {
+	all := p.pluginStatuses()
+	if j := slices.IndexFunc(all, func(s argo.StepPluginStatus) bool { return s.Index == i && s.Operation == op }); j >= 0 {
+		return &all[j]
+	}
+	return nil
+}
+
+func (p *pass) recordPlugin(s argo.StepPluginStatus) {
+	all := slices.Clone(p.pluginStatuses())
+	if j := slices.IndexFunc(all, func(o argo.StepPluginStatus) bool { return o.Index == s.Index && o.Operation == s.Operation }); j >= 0 {
+		all[j] = s
+	} else {
+		all = append(all, s)
+	}
+	p.plugins = &all
+}
+
+// pluginDone is whether the plugin of a step needs no more asking: it came to an end, or was ended.
+func (p *pass) pluginDone(i int32) bool {
+	s := p.pluginStatus(i, argo.StepPluginOperationRun)
+	if s == nil {
+		return false
+	}
+	switch s.Phase {
+	case argo.StepPluginPhaseSuccessful, argo.StepPluginPhaseFailed:
+		return true
+	case argo.StepPluginPhaseRunning:
+		return s.Disabled || p.pluginStatus(i, argo.StepPluginOperationTerminate) != nil || p.pluginStatus(i, argo.StepPluginOperationAbort) != nil
+	}
+	return s.Disabled
+}

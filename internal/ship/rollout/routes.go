@@ -1,0 +1,301 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+
+	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/ship/traffic"
+)
+
+// Base is the part of a Rollout's intent that does not depend on how far it is: enough for asking routers for their Refs.
+func Base(ro *rollouts.Rollout) traffic.Intent {
+	in := traffic.Intent{Namespace: ro.Namespace, Name: ro.Name, UID: string(ro.UID), Max: maxTraffic(ro)}
+	if routed(ro) {
+		in.Routing = ro.Spec.Strategy.Canary.TrafficRouting
+	}
+	in.CanaryService, in.StableService = Services(ro)
+	return in
+}
+
+// route gives the canary its weight. It says whether the pass may go on: not when a router cannot follow.
+func (p *pass) route() bool {
+	if !routed(p.ro) || len(p.s.Routers) == 0 && len(p.ro.Spec.Strategy.Canary.TrafficRouting.Plugins) == 0 {
+		p.st.Canary.Weights = nil
+		return true
+	}
+	in := p.intent()
+	if p.fresh.available() == 0 && p.stable != nil && p.stable.available() > 0 {
+		// any stable pod is better than none
+	} else if !p.stableCarries(in.Max - in.Weight) {
+		if p.distinctStable() {
+			p.because("StableNotReady", fmt.Sprintf("the stable ReplicaSet %s has %d available pods, too few for weight %d",
+				p.stable.is.Name, p.stable.available(), in.Max-in.Weight))
+		}
+		return true
+	}
+	if (p.was.Abort || p.aborted()) && p.distinctStable() && p.descending() == "" && (in.Weight == 0 || !dynamicStable(p.ro)) {
+		p.point(p.ro.Spec.Strategy.Canary.CanaryService, p.stable, false)
+	}
+	objects := p.s.Objects
+	var verified *bool
+	why := ""
+	for _, in := range p.stages(in) {
+		verified, why = nil, ""
+		for _, r := range p.s.Routers {
+			res, err := r.Translate(in, objects)
+			if err != nil {
+				p.routingFailed(r.Kind(), err.Error())
+				return false
+			}
+			objects = p.write(res.Changes, objects)
+			if verified == nil || res.Verified != nil && !*res.Verified {
+				verified = cmp.Or(res.Verified, verified)
+			}
+			if res.Verified != nil && !*res.Verified {
+				why = cmp.Or(why, r.Kind()+": "+res.Message)
+			}
+		}
+	}
+	ok, asked := p.askRouters(in)
+	if !ok {
+		return false
+	}
+	if verified == nil || asked != nil && !*asked {
+		verified = cmp.Or(asked, verified)
+	}
+	p.recordWeights(in, verified)
+	if v := p.st.Canary.Weights.Verified; v != nil && !*v {
+		p.wakeAt(p.now.Add(verifyRetry), "the weight is verified again")
+		p.because("WeightNotVerified", fmt.Sprintf("the router has yet to follow weight %d %s", in.Weight, why))
+		return in.Weight != in.Max
+	}
+	return true
+}
+
+// intent for the routers, as far as pods allow.
+func (p *pass) intent() traffic.Intent {
+	in := Base(p.ro)
+	if p.stable != nil {
+		in.StableHash = p.stable.hash
+	}
+	in.CanaryHash = p.fresh.hash
+	back := p.descending()
+	switch {
+	case back != "":
+		in.Weight, in.CanaryHash = p.descent(), back
+	case p.promoted():
+		in.Remove = true
+	case p.aborted():
+		in.Weight, in.Remove = p.descent(), true
+	case p.fresh.available() == 0:
+		in.Remove, in.Additional = true, p.experimentWeights()
+	case p.was.PromoteFull:
+		in.Remove = true
+		if n := replicasOf(p.ro); dynamicStable(p.ro) {
+			in.Weight = min(in.Max, in.Max*p.fresh.available()/max(n, 1))
+		} else if w := p.was.Canary.Weights; w != nil {
+			in.Weight = w.Canary.Weight
+		}
+	case p.steps() == 0:
+	case !p.scaledAsWanted(nil):
+		in.Weight, in.Additional = p.weightBefore(p.stepIndex()), p.experimentWeights()
+	case p.currentStep() != nil:
+		in.Weight, in.Additional = p.stepWeight(), p.experimentWeights()
+	default:
+		in.Weight = in.Max
+	}
+	if !p.aborted() && back == "" && (!full(p.fresh) || p.stable != nil && !full(p.stable)) {
+		in.HoldHash = true
+		if p.subsets() && !p.inSubset(in.CanaryHash) {
+			in.Weight = 0 // the subset still selects another revision
+		}
+	}
+	if !in.Remove && p.was.StableRS != "" && !p.promoted() {
+		in.Headers, in.Mirrors = p.managedRoutes()
+	}
+	return in
+}
+
+// full is whether all pods of a ReplicaSet are available, and there are some.
+func full(rs *replicaSet) bool { return rs.size > 0 && rs.available() >= rs.size }
+
+// subsets is whether the revisions are told apart by Istio subsets.
+func (p *pass) subsets() bool {
+	istio := p.ro.Spec.Strategy.Canary.TrafficRouting.Istio
+	return istio != nil && istio.DestinationRule != nil
+}
+
+// stages of coming to an intent. New hashes come before their weights; but weight is taken from a canary without pods before
+// anything else.
+func (p *pass) stages(in traffic.Intent) []traffic.Intent {
+	w := p.was.Canary.Weights
+	if w == nil || w.Canary.PodTemplateHash == in.CanaryHash && w.Stable.PodTemplateHash == in.StableHash {
+		return []traffic.Intent{in}
+	}
+	first := in
+	if p.fresh.available() == 0 && w.Canary.Weight > 0 {
+		first.CanaryHash, first.StableHash = w.Canary.PodTemplateHash, w.Stable.PodTemplateHash
+	} else {
+		first.Weight, first.Additional = w.Canary.Weight, w.Additional
+	}
+	return []traffic.Intent{first, in}
+}
+
+// stableCarries is whether the stable revision has the pods for a weight.
+func (p *pass) stableCarries(weight int32) bool {
+	if p.stable == nil {
+		return false
+	}
+	want := int32(int64(max(weight, 0)) * int64(replicasOf(p.ro)) / int64(max(maxTraffic(p.ro), 1)))
+	return p.stable.available() >= want || p.thresholdMet(p.stable, want)
+}
+
+// descent is the weight of a canary that is going back. Without a dynamic stable it is 0. With one it follows the stable pods
+// as they become available, and never rises.
+func (p *pass) descent() int32 {
+	n, m := replicasOf(p.ro), maxTraffic(p.ro)
+	if !dynamicStable(p.ro) || p.stable == nil || n == 0 {
+		return 0
+	}
+	carried := m * p.stable.available() / n
+	left := max(0, m-carried)
+	want := p.canaryWeight()
+	w := p.was.Canary.Weights
+	switch {
+	case w == nil:
+		return max(left, want)
+	case want <= 0:
+		return min(left, w.Canary.Weight)
+	case carried < m-want:
+		return w.Canary.Weight
+	}
+	return min(want, w.Canary.Weight)
+}
+
+// experimentWeights are those of a running experiment's templates.
+func (p *pass) experimentWeights() []argo.WeightDestination {
+	ex := p.exp
+	if ex == nil || ex.Status.Phase != argo.AnalysisPhaseRunning {
+		return nil
+	}
+	step := p.experimentStep()
+	if step == nil {
+		return nil
+	}
+	var out []argo.WeightDestination
+	for _, st := range ex.Status.TemplateStatuses {
+		for i := range step.Templates {
+			if t := &step.Templates[i]; t.Name == st.Name && t.Weight != nil {
+				out = append(out, argo.WeightDestination{ServiceName: st.ServiceName, PodTemplateHash: st.PodTemplateHash, Weight: *t.Weight})
+				break
+			}
+		}
+	}
+	return out
+}
+
+// managedRoutes in force: of each name what the last step said, up to the current one. A step without a match removes.
+func (p *pass) managedRoutes() (headers []argo.SetHeaderRoute, mirrors []argo.SetMirrorRoute) {
+	c := p.ro.Spec.Strategy.Canary
+	last := min(p.stepIndex(), p.steps()-1)
+	for _, route := range c.TrafficRouting.ManagedRoutes {
+	search:
+		for i := last; i >= 0; i-- {
+			switch s := &c.Steps[i]; {
+			case s.SetHeaderRoute != nil && s.SetHeaderRoute.Name == route.Name:
+				if len(s.SetHeaderRoute.Match) > 0 {
+					headers = append(headers, *s.SetHeaderRoute)
+				}
+				break search
+			case s.SetMirrorRoute != nil && s.SetMirrorRoute.Name == route.Name:
+				if len(s.SetMirrorRoute.Match) > 0 {
+					mirrors = append(mirrors, *s.SetMirrorRoute)
+				}
+				break search
+			}
+		}
+	}
+	return headers, mirrors
+}
+
+// write makes Ops of changes, and returns the objects as they are then.
+func (p *pass) write(changes []traffic.Change, objects traffic.Objects) traffic.Objects {
+	if len(changes) == 0 {
+		return objects
+	}
+	objects = maps.Clone(objects)
+	if objects == nil {
+		objects = traffic.Objects{}
+	}
+	for _, c := range changes {
+		o := c.After
+		if o == nil {
+			o = c.Before
+		}
+		ref := traffic.Ref{GroupVersionKind: o.GroupVersionKind(), Namespace: o.GetNamespace(), Name: o.GetName()}
+		switch {
+		case c.Before == nil:
+			p.op(Op{Verb: Create, After: c.After})
+			objects[ref] = c.After
+		case c.After == nil:
+			p.op(Op{Verb: Delete, Before: c.Before})
+			delete(objects, ref)
+		default:
+			p.op(Op{Verb: Patch, Before: c.Before, After: c.After})
+			objects[ref] = c.After
+		}
+	}
+	return objects
+}
+
+func (p *pass) routingFailed(kind, message string) {
+	p.warn(Event{Reason: "TrafficRoutingError", Message: message})
+	p.wakeAt(p.now.Add(verifyRetry), "the router is tried again")
+	p.because("TrafficRoutingError", kind+": "+message)
+}
+
+// recordWeights that the routers were given, and whether they follow: as far as that matters at this moment.
+func (p *pass) recordWeights(in traffic.Intent, verified *bool) {
+	c := p.ro.Spec.Strategy.Canary
+	is := argo.TrafficWeights{
+		Canary:     argo.WeightDestination{Weight: in.Weight, PodTemplateHash: in.CanaryHash, ServiceName: c.CanaryService},
+		Stable:     argo.WeightDestination{Weight: in.Max - in.Weight, PodTemplateHash: in.StableHash, ServiceName: c.StableService},
+		Additional: in.Additional,
+	}
+	for _, a := range in.Additional {
+		is.Stable.Weight -= a.Weight
+	}
+	step := p.currentStep()
+	if p.was.StableRS == "" || p.promoted() || !(step != nil && step.SetWeight != nil || step == nil && in.Weight == in.Max) {
+		verified = nil
+	}
+	was := p.was.Canary.Weights
+	same := was != nil && was.Canary == is.Canary && was.Stable == is.Stable && slices.Equal(was.Additional, is.Additional)
+	if same && (was.Verified == nil) == (verified == nil) && (verified == nil || *was.Verified == *verified) {
+		p.st.Canary.Weights = was
+		return
+	}
+	is.Verified = verified
+	p.st.Canary.Weights = &is
+	if same {
+		return
+	}
+	var details []string
+	if was == nil {
+		details = append(details, fmt.Sprintf("to %d", is.Canary.Weight))
+	} else {
+		if was.Canary.Weight != is.Canary.Weight {
+			details = append(details, fmt.Sprintf("from %d to %d", was.Canary.Weight, is.Canary.Weight))
+		}
+		if !slices.Equal(was.Additional, is.Additional) {
+			details = append(details, fmt.Sprintf("additional: %v", is.Additional))
+		}
+	}
+	p.later(Event{Reason: "TrafficWeightUpdated", Message: "Traffic weight updated " + strings.Join(details, ", ")})
+}
