@@ -34,6 +34,17 @@ type Result struct {
 	Measurement argo.Measurement
 	// Metadata of the metric's provider, told once.
 	Metadata map[string]string
+	// Fatal is why the whole run cannot go on, "" when it can.
+	Fatal string
+}
+
+// Abandon ends a run that cannot go on.
+func Abandon(run *argo.AnalysisRun, why string, now time.Time) Verdict {
+	v := Verdict{Status: *run.Status.DeepCopy()}
+	if !v.Status.Phase.Completed() {
+		v.conclude(argo.AnalysisPhaseError, why, now)
+	}
+	return v
 }
 
 // Record enters results into the status of a run. A result that is not of the measurement that is awaited (it was
@@ -44,12 +55,12 @@ func Record(run *argo.AnalysisRun, results []Result) argo.AnalysisRunStatus {
 		return status
 	}
 	for i := range results {
-		record(&status, &results[i])
+		enter(&status, &results[i])
 	}
 	return status
 }
 
-func record(status *argo.AnalysisRunStatus, got *Result) {
+func enter(status *argo.AnalysisRunStatus, got *Result) {
 	r := resultOf(status, got.Metric)
 	if r == nil {
 		if got.Number != 1 {

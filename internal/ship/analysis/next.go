@@ -31,6 +31,7 @@ type Task struct {
 	Index  int    // of the metric in the spec
 	Kind   string // of its provider
 	Number int    // of the measurement, from 1
+	Keep   int    // measurements that are kept of the metric
 	Begun  *argo.Measurement
 }
 
@@ -63,7 +64,7 @@ func Next(run *argo.AnalysisRun, now time.Time) Plan {
 		if result != nil && result.Phase.Completed() {
 			continue
 		}
-		task := Task{Name: m.Name, Index: m.index, Kind: Kind(&m.Metric), Number: 1}
+		task := Task{Name: m.Name, Index: m.index, Kind: Kind(&m.Metric), Number: 1, Keep: m.keep}
 		if result != nil {
 			task.Number = int(result.Count+result.Error) + 1
 		}

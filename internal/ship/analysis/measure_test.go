@@ -1,0 +1,369 @@
+package analysis
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"pgregory.net/rapid"
+)
+
+// answer is a provider that is a function.
+type answer func(Request) (Reading, error)
+
+func (a answer) Measure(_ context.Context, r Request) (Reading, error) { return a(r) }
+
+// vault has the data of Secrets by name.
+func vault(all map[string]map[string]string) SecretReader {
+	return func(_ context.Context, _, name string) (map[string][]byte, error) {
+		if all[name] == nil {
+			return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, name)
+		}
+		out := map[string][]byte{}
+		for k, v := range all[name] {
+			out[k] = []byte(v)
+		}
+		return out, nil
+	}
+}
+
+func first(name string) Task { return Task{Name: name, Number: 1, Kind: Web, Keep: retained} }
+
+func TestAMeasurementIsWhatTheProviderFoundAndTheConditionsSay(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		reading Reading
+		err     error
+		phase   argo.AnalysisPhase
+		message string
+	}{
+		"a good value":            {Reading{Result: 1.0, Value: "1"}, nil, argo.AnalysisPhaseSuccessful, ""},
+		"a bad value":             {Reading{Result: 3.0, Value: "3"}, nil, argo.AnalysisPhaseFailed, ""},
+		"a value of another kind": {Reading{Result: "x", Value: "x"}, nil, argo.AnalysisPhaseError, `could not evaluate successCondition "result < 2"`},
+		"no answer":               {Reading{}, errors.New("connection refused"), argo.AnalysisPhaseError, "connection refused"},
+		"a provider that judges":  {Reading{Result: 3.0, Value: "3", Phase: argo.AnalysisPhaseInconclusive, Message: "too few"}, nil, argo.AnalysisPhaseInconclusive, "too few"},
+	} {
+		m := meter{providers: map[string]Provider{Web: answer(func(Request) (Reading, error) { return c.reading, c.err })}}
+		run := aRun(web("m", func(m *argo.Metric) { m.SuccessCondition = "result < 2" }))
+		x := m.take(t.Context(), run, first("m")).Measurement
+		if x.Phase != c.phase || !strings.Contains(x.Message, c.message) || x.Value != c.reading.Value || x.StartedAt == nil || x.FinishedAt == nil {
+			t.Errorf("%s: %+v", name, x)
+		}
+	}
+}
+
+func TestArgumentsThatCanNeverBeFilledEndTheRun(t *testing.T) {
+	t.Parallel()
+	m := meter{secrets: vault(map[string]map[string]string{"s": {"other": "x"}}), providers: map[string]Provider{Web: answer(func(Request) (Reading, error) { return Reading{}, nil })}}
+	for reason, a := range map[string]argo.Argument{
+		`secrets "gone" not found`:             secretArg("x", "gone", "k"),
+		"key 'k' does not exist in secret 's'": secretArg("x", "s", "k"),
+		`argument "x" was not supplied`:        {Name: "x"},
+	} {
+		run := aRun(web("m", nil))
+		run.Spec.Args = []argo.Argument{a}
+		got := m.take(t.Context(), run, first("m"))
+		if got.Fatal != "Unable to resolve metric arguments: "+reason {
+			t.Errorf("%q, want %q", got.Fatal, reason)
+		}
+		if v := verdict(run, []Result{got}, noon); v.Status.Phase != argo.AnalysisPhaseError || v.Status.Message != got.Fatal {
+			t.Errorf("%+v", v.Status)
+		}
+	}
+	m.secrets = func(context.Context, string, string) (map[string][]byte, error) {
+		return nil, errors.New("etcd is away")
+	}
+	run := aRun(web("m", nil))
+	run.Spec.Args = []argo.Argument{secretArg("x", "s", "k")}
+	if got := m.take(t.Context(), run, first("m")); got.Fatal != "" || got.Measurement.Phase != argo.AnalysisPhaseError {
+		t.Errorf("what may pass by ends the run: %+v", got)
+	}
+}
+
+func TestNoValueOfASecretIsEverInARun(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		// Long enough not to be a part of the words of a run itself.
+		secret := rapid.StringMatching(`[A-Za-z0-9 "\\/+=&%{}<>é\n]{10,40}`).Draw(t, "secret") + rapid.StringMatching(`[A-Z0-9]{6}`).Draw(t, "end")
+		forms := []string{secret, inJSON(secret), fmt.Sprintf("%q", secret), url.QueryEscape(secret), url.PathEscape(secret),
+			"http://x/?t=" + url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret)), strings.Repeat("x", valueMax-3) + secret}
+		seen := rapid.SampledFrom(forms).Draw(t, "form")
+		provider := answer(func(r Request) (Reading, error) {
+			if r.Metric.Provider.Prometheus.Query != "up{token=\""+secret+"\"}" {
+				t.Fatalf("the provider was asked %q", r.Metric.Provider.Prometheus.Query)
+			}
+			if rapid.Bool().Draw(t, "fails") {
+				return Reading{}, fmt.Errorf("Get %s: refused", seen)
+			}
+			return Reading{Result: seen, Value: seen, Metadata: map[string]string{"warnings": seen, seen: "x"}, Message: seen}, nil
+		})
+		m := meter{secrets: vault(map[string]map[string]string{"s": {"k": secret}}), providers: map[string]Provider{Prometheus: provider}}
+		run := aRun(argo.Metric{Name: "m", SuccessCondition: rapid.SampledFrom([]string{"", "result == 'x'", "result > 1", "result == '{{args.token}}'"}).Draw(t, "condition"),
+			Provider: argo.MetricProvider{Prometheus: &argo.PrometheusMetric{Query: `up{token="{{args.token}}"}`}}})
+		run.Spec.Args = []argo.Argument{secretArg("token", "s", "k")}
+		run.Spec.DryRun = []argo.DryRun{{MetricName: "m"}}
+		task := first("m")
+		task.Kind = Prometheus
+		run.Status = Record(run, []Result{m.take(t.Context(), run, task)})
+		run.Status = Assess(run, noon).Status
+		text, err := json.Marshal(run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range []string{inJSON(secret), url.QueryEscape(secret), url.PathEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret)), inJSON(fmt.Sprintf("%q", secret))} {
+			if strings.Contains(string(text), form) {
+				t.Fatalf("%q is in\n%s", form, text)
+			}
+		}
+	})
+}
+
+func TestWhatAMeasurementSaysIsBounded(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("é", 100_000)
+	x := mask{}.measurement(argo.Measurement{Value: long, Message: long, Metadata: map[string]string{"k": long}})
+	if len(x.Value) > valueMax+100 || len(x.Message) > messageMax+100 || len(x.Metadata["k"]) > valueMax+100 || !strings.Contains(x.Value, "(200000 bytes in all)") {
+		t.Errorf("%d, %d, %d bytes", len(x.Value), len(x.Message), len(x.Metadata["k"]))
+	}
+}
+
+// script is an external plugin that does as told and keeps what was called.
+type script struct {
+	calls []string
+	next  argo.Measurement
+	err   error
+}
+
+func (s *script) call(method string) (argo.Measurement, error) {
+	s.calls = append(s.calls, method)
+	return s.next, s.err
+}
+
+func (s *script) Run(context.Context, string, *argo.AnalysisRun, argo.Metric) (argo.Measurement, error) {
+	return s.call("Run")
+}
+
+func (s *script) Resume(context.Context, string, *argo.AnalysisRun, argo.Metric, argo.Measurement) (argo.Measurement, error) {
+	return s.call("Resume")
+}
+
+func (s *script) Terminate(context.Context, string, *argo.AnalysisRun, argo.Metric, argo.Measurement) (argo.Measurement, error) {
+	return s.call("Terminate")
+}
+
+func (s *script) GarbageCollect(context.Context, string, *argo.AnalysisRun, argo.Metric, int) error {
+	_, err := s.call("GarbageCollect")
+	return err
+}
+
+func (s *script) Metadata(context.Context, string, argo.Metric) (map[string]string, error) {
+	_, err := s.call("Metadata")
+	return map[string]string{"about": "it"}, err
+}
+
+func TestExternalPluginsAreRunResumedAndTerminated(t *testing.T) {
+	t.Parallel()
+	run := aRun(argo.Metric{Name: "m", Provider: argo.MetricProvider{Plugin: map[string]json.RawMessage{"acme/metric": json.RawMessage("{}")}}})
+	plugin := &script{next: argo.Measurement{Phase: argo.AnalysisPhaseRunning}}
+	m := meter{external: plugin}
+	task := Task{Name: "m", Kind: Plugin, Number: 1, Keep: 10}
+	got := m.take(t.Context(), run, task)
+	if got.Metadata["about"] != "it" || got.Measurement.Phase != argo.AnalysisPhaseRunning || got.Measurement.ResumeAt == nil || got.Measurement.FinishedAt != nil {
+		t.Errorf("begun: %+v", got)
+	}
+	task.Do, task.Begun = Resume, &got.Measurement
+	plugin.next = argo.Measurement{Phase: argo.AnalysisPhaseSuccessful, Value: "1"}
+	if got = m.take(t.Context(), run, task); got.Measurement.FinishedAt == nil || got.Measurement.Value != "1" {
+		t.Errorf("finished: %+v", got)
+	}
+	task.Do = Terminate
+	plugin.next = argo.Measurement{Phase: argo.AnalysisPhaseRunning}
+	if got = m.take(t.Context(), run, task); got.Measurement.FinishedAt == nil || got.Measurement.Phase != argo.AnalysisPhaseInconclusive || got.Measurement.Message != metricTerminated {
+		t.Errorf("terminated: %+v", got)
+	}
+	plugin.err = errors.New("the process ended")
+	if got = m.take(t.Context(), run, task); got.Measurement.Phase != argo.AnalysisPhaseError || got.Measurement.Message != "the process ended" {
+		t.Errorf("failed: %+v", got)
+	}
+	if want := []string{"Metadata", "Run", "Resume", "Terminate", "Terminate"}; !slices.Equal(plugin.calls, want) {
+		t.Errorf("calls %v", plugin.calls)
+	}
+	m.external = nil
+	if got = m.take(t.Context(), run, task); got.Measurement.Phase != argo.AnalysisPhaseError || !strings.Contains(got.Measurement.Message, "argo-rollouts-config") {
+		t.Errorf("without plugins: %+v", got)
+	}
+}
+
+func TestAJobsEndIsTheMeasurementsVerdict(t *testing.T) {
+	t.Parallel()
+	at := metav1.Time{Time: noon}
+	begun := argo.Measurement{Phase: argo.AnalysisPhaseRunning, StartedAt: &at}
+	job := func(kind batchv1.JobConditionType, status corev1.ConditionStatus) *batchv1.Job {
+		return &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: kind, Status: status}}}}
+	}
+	waits := func(reason string, initial bool) []corev1.Pod {
+		s := []corev1.ContainerStatus{{Name: "c", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: "why"}}}}
+		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Status: corev1.PodStatus{ContainerStatuses: s}}
+		if initial {
+			p.Status.InitContainerStatuses, p.Status.ContainerStatuses = s, nil
+		}
+		return []corev1.Pod{p}
+	}
+	for _, c := range []struct {
+		job   *batchv1.Job
+		pods  []corev1.Pod
+		phase argo.AnalysisPhase
+	}{
+		{&batchv1.Job{}, nil, argo.AnalysisPhaseRunning},
+		{job(batchv1.JobComplete, corev1.ConditionTrue), nil, argo.AnalysisPhaseSuccessful},
+		{job(batchv1.JobFailed, corev1.ConditionTrue), nil, argo.AnalysisPhaseFailed},
+		{job(batchv1.JobFailed, corev1.ConditionFalse), nil, argo.AnalysisPhaseRunning},
+		{job(batchv1.JobSuspended, corev1.ConditionTrue), nil, argo.AnalysisPhaseRunning},
+		{&batchv1.Job{}, waits("ErrImagePull", false), argo.AnalysisPhaseInconclusive},
+		{&batchv1.Job{}, waits("ImagePullBackOff", true), argo.AnalysisPhaseInconclusive},
+		{&batchv1.Job{}, waits("InvalidImageName", false), argo.AnalysisPhaseInconclusive},
+		{&batchv1.Job{}, waits("CrashLoopBackOff", false), argo.AnalysisPhaseRunning},
+		{job(batchv1.JobComplete, corev1.ConditionTrue), waits("ErrImagePull", false), argo.AnalysisPhaseSuccessful},
+	} {
+		x, changed := watchJob(begun, c.job, c.pods, noon)
+		if x.Phase != c.phase || changed != c.phase.Completed() || (x.FinishedAt != nil) != changed {
+			t.Errorf("%+v %+v: %s, want %s", c.job.Status.Conditions, c.pods, x.Phase, c.phase)
+		}
+		if c.phase == argo.AnalysisPhaseInconclusive && !strings.HasPrefix(x.Message, "Pod p, container c has terminal error (") {
+			t.Errorf("message %q", x.Message)
+		}
+	}
+}
+
+func TestJobNamesFitLabelsAndDiffer(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a", 40)
+	run := aRun(web("short", nil), web(long+"1", nil), web(long+"2", nil))
+	run.UID = "11111111-2222-3333-4444-555555555555"
+	if got := jobName(run, 0, 3); got != "11111111-2222-3333-4444-555555555555.short.3" {
+		t.Error(got)
+	}
+	one, two := jobName(run, 1, 12), jobName(run, 2, 12)
+	if one != "11111111-2222-3333-4444-555555555555."+strings.Repeat("a", 23)+".12" || len(one) != jobNameMax || len(two) != jobNameMax || one == two {
+		t.Error(one, two)
+	}
+}
+
+func TestAJobCarriesWhatLeadsBackToItsRun(t *testing.T) {
+	t.Parallel()
+	run := aRun(argo.Metric{Name: "m", Provider: argo.MetricProvider{Job: &argo.JobMetric{Metadata: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"}}}}})
+	job := newJob(run, &run.Spec.Metrics[0], 0, 1)
+	if job.Labels["a"] != "b" || job.Labels[JobRunUIDLabel] != "uid" || job.Spec.Template.Labels[JobRunUIDLabel] != "uid" || job.Annotations["c"] != "d" ||
+		job.Annotations[jobMetricAnnotation] != "m" || !metav1.IsControlledBy(job, run) {
+		t.Errorf("%+v", job)
+	}
+	if got := runOfJob(t.Context(), job); len(got) != 1 || got[0].String() != "shop/run" {
+		t.Errorf("%v", got)
+	}
+	if run.Spec.Metrics[0].Provider.Job.Metadata.Labels[JobRunUIDLabel] != "" {
+		t.Error("the run's own spec was changed")
+	}
+}
+
+// newPool is a pool of the test that records whom it wakes.
+func newPool(t *testing.T, places int) (p *pool, woken chan types.NamespacedName) {
+	t.Helper()
+	woken = make(chan types.NamespacedName, 100)
+	p = &pool{max: places, wake: func(n types.NamespacedName) { woken <- n }}
+	ctx, cancel := context.WithCancel(t.Context())
+	var done sync.WaitGroup
+	done.Go(func() { _ = p.Start(ctx) })
+	t.Cleanup(func() { cancel(); done.Wait() })
+	return p, woken
+}
+
+func TestThePoolMeasuresOnceWakesTheRunAndForgetsWhatIsSettled(t *testing.T) {
+	t.Parallel()
+	p, woken := newPool(t, 2)
+	owner := types.NamespacedName{Namespace: "shop", Name: "run"}
+	key := workKey{"uid", "m", 1, Measure}
+	count := 0
+	for range 3 {
+		p.begin(key, owner, func(context.Context) Result { count++; return Result{Metric: "m", Number: 1} })
+	}
+	if got := <-woken; got != owner || count != 1 {
+		t.Errorf("%v was woken after %d measurements", got, count)
+	}
+	if got := p.results("uid"); len(got) != 1 || got[0].Metric != "m" {
+		t.Errorf("results %v", got)
+	}
+	p.settle("uid", map[workKey]bool{key: true})
+	if len(p.results("uid")) != 1 {
+		t.Error("what is wanted was forgotten")
+	}
+	p.settle("uid", nil)
+	if len(p.results("uid")) != 0 || len(p.work) != 0 {
+		t.Error("what is settled was kept")
+	}
+}
+
+func TestThePoolEndsWhatIsNoLongerWantedAndBoundsWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	p, woken := newPool(t, 1)
+	owner := types.NamespacedName{Name: "run"}
+	begun, ended := make(chan struct{}), make(chan struct{})
+	p.begin(workKey{"a", "m", 1, Measure}, owner, func(ctx context.Context) Result {
+		close(begun)
+		<-ctx.Done()
+		close(ended)
+		return Result{Metric: "m"}
+	})
+	<-begun
+	p.begin(workKey{"b", "never", 1, Measure}, owner, func(context.Context) Result { t.Error("ran though it was dropped"); return Result{} })
+	p.begin(workKey{"b", "n", 1, Measure}, types.NamespacedName{Name: "other"}, func(context.Context) Result { return Result{Metric: "n"} })
+	p.settle("b", map[workKey]bool{{"b", "n", 1, Measure}: true})
+	select {
+	case who := <-woken:
+		t.Errorf("%v was woken while the only place was taken", who)
+	default:
+	}
+	p.drop(owner)
+	<-ended
+	if who := <-woken; who.Name != "other" {
+		t.Errorf("%v was woken", who)
+	}
+	if len(p.results("a")) != 0 {
+		t.Error("a result nobody wants was kept")
+	}
+}
+
+func TestThePoolRefusesMoreThanCanWait(t *testing.T) {
+	t.Parallel()
+	p := &pool{max: 1} // not started: nothing begins
+	for i := range waitingMax {
+		if !p.begin(workKey{"a", "m", i, Measure}, types.NamespacedName{}, nil) {
+			t.Fatalf("refused after %d", i)
+		}
+	}
+	if p.begin(workKey{"a", "m", -1, Measure}, types.NamespacedName{}, nil) {
+		t.Error("took one more")
+	}
+}
+
+func TestWaitingIsUntilTheEarliestReason(t *testing.T) {
+	t.Parallel()
+	if waiting(time.Time{}, false, false) != 0 || waiting(time.Time{}, true, false) != fullAfter || waiting(time.Now().Add(time.Hour), true, false) != fullAfter ||
+		waiting(time.Now().Add(-time.Hour), false, false) != time.Nanosecond || waiting(time.Now().Add(time.Hour), false, false) < 59*time.Minute || waiting(time.Time{}, false, true) != time.Nanosecond {
+		t.Error("wrong")
+	}
+}
