@@ -47,7 +47,7 @@ func (p *pass) scaleCanary() {
 		want.canary = p.routedSplit(p.st.Canary.Weights).canary
 	}
 	if p.distinctStable() {
-		if want.stable == 0 && p.stable.size > 0 {
+		if want.stable == 0 && p.stable.size > 0 && !routed(p.ro) {
 			p.point(p.ro.Spec.Strategy.Canary.StableService, p.fresh, true) // which serves in its place
 		}
 		p.scale(p.stable, want.stable)

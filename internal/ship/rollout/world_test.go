@@ -1,0 +1,587 @@
+package rollout
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/ship/traffic"
+)
+
+// tester is what both testing.T and rapid.T are.
+type tester interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// world is a cluster in memory: what plans do to it, ReplicaSets that make pods, pods that become ready, and users.
+type world struct {
+	t       tester
+	now     time.Time
+	version int
+	ro      *rollouts.Rollout
+	sets    map[string]*appsv1.ReplicaSet
+	pods    map[types.UID][]*corev1.Pod
+	svcs    map[string]*corev1.Service
+	runs    []*argo.AnalysisRun
+	exps    []*argo.Experiment
+	objects traffic.Objects
+	routers []traffic.Router
+	tmpls   map[string]*argo.AnalysisTemplate
+	work    *Workload
+	calls   map[string]CallResult
+	refused map[types.UID]time.Time
+	refuse  bool // a budget refuses all evictions
+	events  []string
+	told    []Event
+	writes  int
+	plan    Plan // the last
+	// watch is called before each Op is carried out.
+	watch func(Op)
+	// die ends the execution of plans after so many Ops; 0 = never.
+	die int
+}
+
+func newWorld(t tester, ro *rollouts.Rollout) *world {
+	w := &world{t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), sets: map[string]*appsv1.ReplicaSet{}, pods: map[types.UID][]*corev1.Pod{},
+		svcs: map[string]*corev1.Service{}, objects: traffic.Objects{}, calls: map[string]CallResult{}, refused: map[types.UID]time.Time{}}
+	ro.Namespace, ro.Name, ro.UID, ro.Generation = "shop", "web", "ro", 1
+	ro.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
+	if len(ro.Spec.Template.Spec.Containers) == 0 {
+		ro.Spec.Template = tmpl("v1")
+	}
+	w.ro = ro
+	w.stamp(ro)
+	for _, name := range ServiceNames(ro) {
+		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "web"}}}
+		w.stamp(svc)
+		w.svcs[name] = svc
+	}
+	if routed(ro) {
+		w.routers = []traffic.Router{fakeRouter{}}
+		route := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "fake/v1", "kind": "Route", "metadata": map[string]any{"namespace": "shop", "name": "route"}}}
+		w.stamp(route)
+		w.objects[routeRef] = route
+	}
+	return w
+}
+
+func tmpl(image string) corev1.PodTemplateSpec {
+	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "web"}},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web:" + image}}}}
+}
+
+func canaryRollout(n int32, c argo.CanaryStrategy) *rollouts.Rollout {
+	return &rollouts.Rollout{Spec: argo.RolloutSpec{Replicas: &n, Strategy: argo.RolloutStrategy{Canary: &c}}}
+}
+
+func greenRollout(n int32, b argo.BlueGreenStrategy) *rollouts.Rollout {
+	return &rollouts.Rollout{Spec: argo.RolloutSpec{Replicas: &n, Strategy: argo.RolloutStrategy{BlueGreen: &b}}}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func weight(n int32) argo.CanaryStep { return argo.CanaryStep{SetWeight: &n} }
+
+func pauseFor(s string) argo.CanaryStep {
+	if s == "" {
+		return argo.CanaryStep{Pause: &argo.RolloutPause{}}
+	}
+	return argo.CanaryStep{Pause: &argo.RolloutPause{Duration: ptr(intstr.Parse(s))}}
+}
+
+func (w *world) stamp(o client.Object) {
+	w.version++
+	o.SetResourceVersion(strconv.Itoa(w.version))
+	if o.GetUID() == "" {
+		o.SetUID(types.UID(fmt.Sprintf("u%d", w.version)))
+	}
+	if o.GetCreationTimestamp().Time.IsZero() {
+		o.SetCreationTimestamp(metav1.Time{Time: w.now.Truncate(time.Second)})
+	}
+}
+
+// snapshot is what a cache would hold: copies.
+func (w *world) snapshot() Snapshot {
+	s := Snapshot{Rollout: w.ro.DeepCopy(), Hash: Hash(&w.ro.Spec.Template, w.ro.Status.CollisionCount), Services: map[string]*corev1.Service{},
+		Pods: w.pods, Refused: w.refused, Objects: maps.Clone(w.objects), Routers: w.routers, Templates: w.tmpls, Calls: w.calls, Workload: w.work}
+	if c := w.ro.Spec.Strategy.Canary; c != nil {
+		s.StepsHash = StepsHash(c.Steps)
+	}
+	for _, rs := range w.sets {
+		s.ReplicaSets = append(s.ReplicaSets, rs.DeepCopy())
+	}
+	slices.SortFunc(s.ReplicaSets, func(a, b *appsv1.ReplicaSet) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(firstRevision(a.Annotations), firstRevision(b.Annotations)), strings.Compare(a.Name, b.Name))
+	})
+	s.New = FindNew(s.Rollout, s.Hash, s.ReplicaSets)
+	for k, v := range w.svcs {
+		s.Services[k] = v.DeepCopy()
+	}
+	for _, r := range w.runs {
+		s.Runs = append(s.Runs, r.DeepCopy())
+	}
+	for _, e := range w.exps {
+		s.Experiments = append(s.Experiments, e.DeepCopy())
+	}
+	return s
+}
+
+// roundsMax is how many plans one change may take until there is nothing left to do.
+const roundsMax = 14
+
+// reconcile decides and acts until there is nothing left to do, or the process dies.
+func (w *world) reconcile() {
+	w.t.Helper()
+	var trail []string
+	for range roundsMax {
+		s := w.snapshot()
+		frozen := w.frozen(s)
+		w.plan = Decide(s, w.now)
+		if w.frozen(s) != frozen {
+			w.t.Fatalf("Decide changed its snapshot")
+		}
+		w.told = append(w.told, w.plan.Warnings...)
+		if len(w.plan.Ops) == 0 {
+			return
+		}
+		for _, o := range w.plan.Ops {
+			trail = append(trail, describe(o))
+		}
+		trail = append(trail, "--")
+		if !w.carryOut(w.plan) {
+			return
+		}
+	}
+	w.t.Fatalf("no end after %d rounds:\n%s", roundsMax, strings.Join(trail, "\n"))
+}
+
+func (w *world) frozen(s Snapshot) string {
+	b, err := json.Marshal([]any{s.Rollout, s.ReplicaSets, s.Services, s.Runs, s.Experiments, s.Pods})
+	if err != nil {
+		w.t.Fatalf("%v", err)
+	}
+	return string(b)
+}
+
+func describe(o Op) string {
+	name := func(c client.Object) string {
+		if c == nil || reflect.ValueOf(c).IsNil() {
+			return ""
+		}
+		return fmt.Sprintf("%T %s", c, c.GetName())
+	}
+	s := fmt.Sprintf("%d %s -> %s %d", o.Verb, name(o.Before), name(o.After), o.Replicas)
+	if (o.Verb == Patch || o.Verb == PatchStatus) && o.Before != nil && o.After != nil {
+		b, _ := json.Marshal(diff(asJSON(o.Before), asJSON(o.After)))
+		s += " " + string(b)
+	}
+	for _, e := range o.Events {
+		s += " !" + e.Reason + "(" + e.Message + ")"
+	}
+	return s
+}
+
+// carryOut the Ops of a plan in order. It is false when the process died.
+func (w *world) carryOut(p Plan) bool {
+	returned := map[types.UID]string{}
+	for _, o := range p.Ops {
+		if w.watch != nil {
+			w.watch(o)
+		}
+		if o.Before != nil && o.Verb != Ask && o.Verb != Tell {
+			uid, want := o.Before.GetUID(), o.Before.GetResourceVersion()
+			if v, ok := returned[uid]; ok {
+				want = v
+			}
+			if live := w.live(o.Before); live == nil || live.GetResourceVersion() != want {
+				return true // a conflict: decided anew
+			}
+			w.do(o)
+			if live := w.live(o.Before); live != nil {
+				returned[uid] = live.GetResourceVersion()
+			}
+		} else {
+			w.do(o)
+		}
+		for _, e := range o.Events {
+			w.events = append(w.events, e.Reason)
+			w.told = append(w.told, e)
+		}
+		if w.die > 0 {
+			if w.die--; w.die == 0 {
+				return false
+			}
+		}
+		if o.Barrier {
+			break
+		}
+	}
+	return true
+}
+
+func (w *world) live(o client.Object) client.Object {
+	switch o := o.(type) {
+	case *rollouts.Rollout:
+		return w.ro
+	case *appsv1.ReplicaSet:
+		if rs := w.sets[o.Name]; rs != nil {
+			return rs
+		}
+	case *corev1.Service:
+		return w.svcs[o.Name]
+	case *argo.AnalysisRun:
+		if i := slices.IndexFunc(w.runs, func(r *argo.AnalysisRun) bool { return r.Name == o.Name }); i >= 0 {
+			return w.runs[i]
+		}
+	case *argo.Experiment:
+		if i := slices.IndexFunc(w.exps, func(r *argo.Experiment) bool { return r.Name == o.Name }); i >= 0 {
+			return w.exps[i]
+		}
+	case *corev1.Pod:
+		for _, pods := range w.pods {
+			for _, p := range pods {
+				if p.Name == o.Name {
+					return p
+				}
+			}
+		}
+	case *unstructured.Unstructured:
+		if u := w.objects[routeRef]; u != nil {
+			return u
+		}
+	case *appsv1.Deployment:
+		return w.work.Object
+	}
+	return nil
+}
+
+func (w *world) do(o Op) {
+	if o.Verb != Tell && o.Verb != Ask && o.Verb != Evict {
+		w.writes++
+	}
+	switch o.Verb {
+	case Create:
+		w.create(o.After)
+	case Patch, PatchStatus:
+		if _, ok := o.Before.(*unstructured.Unstructured); ok {
+			after := o.After.DeepCopyObject().(*unstructured.Unstructured)
+			w.stamp(after)
+			w.objects[routeRef] = after
+			return
+		}
+		live := w.live(o.Before)
+		d := diff(asJSON(o.Before), asJSON(o.After))
+		if _, isRollout := live.(*rollouts.Rollout); isRollout {
+			status := map[string]any{}
+			if st, ok := d["status"]; ok {
+				status["status"] = st
+			}
+			if delete(d, "status"); o.Verb == PatchStatus {
+				d = status
+			} else if _, ok := d["spec"]; ok {
+				w.ro.Generation++
+			}
+		}
+		merged := merge(asJSON(live), d)
+		b, _ := json.Marshal(merged)
+		fresh := reflect.New(reflect.TypeOf(live).Elem())
+		if err := json.Unmarshal(b, fresh.Interface()); err != nil {
+			w.t.Fatalf("%v", err)
+		}
+		reflect.ValueOf(live).Elem().Set(fresh.Elem())
+		w.stamp(live)
+		if rs, ok := live.(*appsv1.ReplicaSet); ok {
+			rs.Generation++
+		}
+	case Delete:
+		switch b := o.Before.(type) {
+		case *appsv1.ReplicaSet:
+			delete(w.pods, w.sets[b.Name].UID)
+			delete(w.sets, b.Name)
+		case *argo.AnalysisRun:
+			w.runs = slices.DeleteFunc(w.runs, func(r *argo.AnalysisRun) bool { return r.Name == b.Name })
+		case *argo.Experiment:
+			w.exps = slices.DeleteFunc(w.exps, func(r *argo.Experiment) bool { return r.Name == b.Name })
+		}
+	case Evict:
+		if w.refuse {
+			w.refused[o.Before.GetUID()] = w.now
+			return
+		}
+		for uid, pods := range w.pods {
+			w.pods[uid] = slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return p.Name == o.Before.GetName() })
+		}
+		w.count()
+	case Scale:
+		w.work.Replicas = ptr(o.Replicas)
+	case Ask:
+		if _, ok := w.calls[o.Call.Key]; ok {
+			w.t.Fatalf("asked twice: %s", o.Call.Key)
+		}
+		w.calls[o.Call.Key] = w.answer(o.Call)
+	}
+}
+
+// answer of a step plugin: it is done after two runs.
+func (w *world) answer(c *Call) CallResult {
+	now := metav1.Time{Time: w.now.Truncate(time.Second)}
+	if c.Plugin == "broken" {
+		return CallResult{At: w.now, Err: "there is no such plugin"}
+	}
+	if c.Kind == RouterPlugin {
+		return CallResult{At: w.now, Verified: ptr(true)}
+	}
+	st := argo.StepPluginStatus{Index: c.Index, Name: c.Plugin, Operation: argo.StepPluginOperation(c.Method), Phase: argo.StepPluginPhaseSuccessful, UpdatedAt: &now, StartedAt: c.Status.StartedAt}
+	if c.Method == RunMethod {
+		if st.Executions = c.Status.Executions + 1; st.Executions < 2 {
+			st.Phase, st.Backoff = argo.StepPluginPhaseRunning, "30s"
+		}
+	}
+	return CallResult{At: w.now, Status: &st}
+}
+
+func (w *world) create(o client.Object) {
+	b, _ := json.Marshal(o)
+	fresh := reflect.New(reflect.TypeOf(o).Elem()).Interface().(client.Object)
+	if err := json.Unmarshal(b, fresh); err != nil {
+		w.t.Fatalf("%v", err)
+	}
+	w.stamp(fresh)
+	switch o := fresh.(type) {
+	case *appsv1.ReplicaSet:
+		if w.sets[o.Name] != nil {
+			w.t.Fatalf("%s exists", o.Name)
+		}
+		o.Generation = 1
+		w.sets[o.Name] = o
+	case *argo.AnalysisRun:
+		w.runs = append(w.runs, o)
+	case *argo.Experiment:
+		w.exps = append(w.exps, o)
+	default:
+		w.t.Fatalf("unexpected %T", o)
+	}
+}
+
+// makePods lets the ReplicaSet controller do its work on one ReplicaSet.
+func (w *world) makePods(rs *appsv1.ReplicaSet) {
+	pods := w.pods[rs.UID]
+	for int32(len(pods)) < *rs.Spec.Replicas {
+		pod := &corev1.Pod{ObjectMeta: *rs.Spec.Template.ObjectMeta.DeepCopy(), Spec: *rs.Spec.Template.Spec.DeepCopy()}
+		pod.Namespace, pod.Name = rs.Namespace, fmt.Sprintf("%s-%d", rs.Name, w.version)
+		w.stamp(pod)
+		pods = append(pods, pod)
+	}
+	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int { // those that are not ready go first
+		return cmp.Compare(rankPod(a), rankPod(b))
+	})
+	w.pods[rs.UID] = pods[:min(len(pods), int(*rs.Spec.Replicas))]
+	w.count()
+}
+
+func rankPod(p *corev1.Pod) int {
+	if ready(p) {
+		return 0
+	}
+	return 1
+}
+
+func ready(p *corev1.Pod) bool {
+	return len(p.Status.Conditions) > 0 && p.Status.Conditions[0].Status == corev1.ConditionTrue
+}
+
+func (w *world) setReady(p *corev1.Pod, yes bool) {
+	s := corev1.ConditionFalse
+	if yes {
+		s = corev1.ConditionTrue
+	}
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: s, LastTransitionTime: metav1.Time{Time: w.now}}}
+	w.count()
+}
+
+// count pods into the status of their ReplicaSets.
+func (w *world) count() {
+	for _, rs := range w.sets {
+		var st appsv1.ReplicaSetStatus
+		st.ObservedGeneration = rs.Generation
+		for _, p := range w.pods[rs.UID] {
+			st.Replicas++
+			if ready(p) {
+				st.ReadyReplicas++
+				st.AvailableReplicas++
+			}
+		}
+		st.FullyLabeledReplicas = 0
+		if !reflect.DeepEqual(st, rs.Status) {
+			rs.Status = st
+			w.stamp(rs)
+		}
+	}
+}
+
+// settle lets everything happen that happens by itself, with no time passing: pods of good images become ready.
+func (w *world) settle() {
+	w.t.Helper()
+	for range 60 {
+		before := w.version
+		w.reconcile()
+		for _, name := range slices.Sorted(maps.Keys(w.sets)) {
+			rs := w.sets[name]
+			w.makePods(rs)
+			for _, p := range w.pods[rs.UID] {
+				if !ready(p) && !strings.Contains(p.Spec.Containers[0].Image, "bad") {
+					w.setReady(p, true)
+					w.reconcile()
+				}
+			}
+		}
+		if w.version == before {
+			return
+		}
+	}
+	w.t.Fatalf("the world does not come to rest")
+}
+
+// pass lets time pass until the plan wants to be asked again, or for d at most, and then settle.
+func (w *world) pass(d time.Duration) {
+	w.t.Helper()
+	end := w.now.Add(d)
+	for range 200 {
+		w.settle()
+		if at := w.plan.RequeueAt; at.IsZero() || at.After(end) {
+			break
+		} else if !at.After(w.now) {
+			w.t.Fatalf("the plan wakes at %s, which is past", at)
+		} else {
+			w.now = at
+		}
+	}
+	w.now = end
+	w.settle()
+}
+
+// user changes the Rollout.
+func (w *world) user(f func(ro *rollouts.Rollout)) {
+	spec := w.ro.Spec.DeepCopy()
+	f(w.ro)
+	w.stamp(w.ro)
+	if !reflect.DeepEqual(spec, &w.ro.Spec) {
+		w.ro.Generation++
+	}
+}
+
+func (w *world) update(image string) {
+	w.user(func(ro *rollouts.Rollout) { ro.Spec.Template = tmpl(image) })
+}
+
+func (w *world) set(image string) *appsv1.ReplicaSet {
+	t := tmpl(image)
+	return w.sets["web-"+Hash(&t, nil)]
+}
+
+func hashOf(image string) string {
+	t := tmpl(image)
+	return Hash(&t, nil)
+}
+
+// asJSON is an object as the API has it.
+func asJSON(o any) map[string]any {
+	b, err := json.Marshal(o)
+	if err != nil {
+		panic(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(b, &m); err != nil {
+		panic(err)
+	}
+	return m
+}
+
+// diff is the JSON merge patch (RFC 7386) from a to b.
+func diff(a, b map[string]any) map[string]any {
+	out := map[string]any{}
+	for k, v := range b {
+		x, aMap := a[k].(map[string]any)
+		y, bMap := v.(map[string]any)
+		switch {
+		case aMap && bMap:
+			if d := diff(x, y); len(d) > 0 {
+				out[k] = d
+			}
+		case !reflect.DeepEqual(a[k], v):
+			out[k] = v
+		}
+	}
+	for k := range a {
+		if _, ok := b[k]; !ok {
+			out[k] = nil
+		}
+	}
+	return out
+}
+
+func merge(o, patch map[string]any) map[string]any {
+	if o == nil {
+		o = map[string]any{}
+	}
+	for k, v := range patch {
+		sub, isMap := v.(map[string]any)
+		switch {
+		case v == nil:
+			delete(o, k)
+		case isMap:
+			old, _ := o[k].(map[string]any)
+			o[k] = merge(old, sub)
+		default:
+			o[k] = v
+		}
+	}
+	return o
+}
+
+// fakeRouter keeps the weight and the hashes in an object of its own.
+type fakeRouter struct{}
+
+var routeRef = traffic.Ref{GroupVersionKind: schema.GroupVersionKind{Group: "fake", Version: "v1", Kind: "Route"}, Namespace: "shop", Name: "route"}
+
+func (fakeRouter) Kind() string                      { return "Fake" }
+func (fakeRouter) Refs(traffic.Intent) []traffic.Ref { return []traffic.Ref{routeRef} }
+
+func (fakeRouter) Translate(in traffic.Intent, o traffic.Objects) (traffic.Result, error) {
+	before := o[routeRef]
+	if before == nil {
+		return traffic.Result{}, fmt.Errorf("route shop/route: %w", traffic.ErrMissing)
+	}
+	after := before.DeepCopy()
+	spec := map[string]any{"weight": int64(in.Weight), "canary": in.CanaryService, "stable": in.StableService, "headers": int64(len(in.Headers)),
+		"canaryHash": in.CanaryHash, "stableHash": in.StableHash, "additional": int64(len(in.Additional))}
+	_ = unstructured.SetNestedMap(after.Object, spec, "spec")
+	if reflect.DeepEqual(before.Object, after.Object) {
+		return traffic.Result{}, nil
+	}
+	return traffic.Result{Changes: []traffic.Change{{Before: before, After: after}}}, nil
+}
+
+// weight that the router has.
+func (w *world) weight() int64 {
+	n, _, _ := unstructured.NestedInt64(w.objects[routeRef].Object, "spec", "weight")
+	return n
+}
