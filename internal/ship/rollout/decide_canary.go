@@ -45,9 +45,12 @@ func (p *pass) scaleCanary() {
 	want := p.canarySplit(p.was.Canary.Weights)
 	if routed(p.ro) {
 		want.canary = p.routedSplit(p.st.Canary.Weights).canary
+		if want.canary == 0 && p.serves(p.fresh) {
+			want.canary = p.fresh.size // its traffic goes first
+		}
 	}
 	if p.distinctStable() {
-		if want.stable == 0 && p.stable.size > 0 && !routed(p.ro) {
+		if want.stable == 0 && p.stable.size > 0 {
 			p.point(p.ro.Spec.Strategy.Canary.StableService, p.fresh, true) // which serves in its place
 		}
 		p.scale(p.stable, want.stable)

@@ -93,8 +93,8 @@ func (p *pass) intent() traffic.Intent {
 		in.Remove = true
 	case p.aborted():
 		in.Weight, in.Remove = p.descent(), true
-	case p.fresh.available() == 0:
-		in.Remove, in.Additional = true, p.experimentWeights()
+	case p.fresh.available() == 0 || p.routedSplit(nil).canary == 0:
+		in.Remove, in.Additional = true, p.experimentWeights() // nobody is there to take traffic, or will be
 	case p.was.PromoteFull:
 		in.Remove = true
 		if n := replicasOf(p.ro); dynamicStable(p.ro) {

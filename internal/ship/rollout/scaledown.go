@@ -82,7 +82,7 @@ func (p *pass) scaleOldCanaries() {
 	}
 	available := int32(0)
 	for i := range p.sets {
-		available += p.sets[i].available()
+		available += min(p.sets[i].available(), p.sets[i].size) // the rest are about to go
 	}
 	for _, rs := range slices.Backward(olds) {
 		if rs.available() < rs.size && !(routed(p.ro) && p.referenced(rs)) {
