@@ -445,7 +445,7 @@ func (w *world) settle() {
 		for _, name := range slices.Sorted(maps.Keys(w.sets)) {
 			rs := w.sets[name]
 			w.makePods(rs)
-			for _, p := range w.pods[rs.UID] {
+			for _, p := range slices.Clone(w.pods[rs.UID]) {
 				if !ready(p) && !strings.Contains(p.Spec.Containers[0].Image, "bad") {
 					w.setReady(p, true)
 					w.reconcile()
