@@ -101,7 +101,7 @@ func (r alb) Translate(in Intent, objects Objects) (Result, error) {
 			return Result{}, err
 		}
 		if !ingressServes(ingress, root) {
-			return Result{}, fmt.Errorf("%s: ingress does not have service `%s` in rules; add a path with that service and the port name use-annotation, or correct %s", ref, root, albField)
+			return Result{}, fmt.Errorf("%s: ingress `%s` has no rules using service %s backend; add a path with that service and the port name use-annotation, or correct %s", ref, name, root, albField)
 		}
 		if err := r.write(in, ingress, want); err != nil {
 			return Result{}, fmt.Errorf("%s: %w", ref, err)
