@@ -48,6 +48,7 @@ func finish(def node) error {
 		return err
 	}
 	if kind != "Rollout" {
+		dropTransitions(root)
 		return nil
 	}
 	steps, err := at(root, "spec.strategy.canary.steps")
@@ -58,6 +59,30 @@ func finish(def node) error {
 		return err
 	}
 	return add(root, "status.duration", duration())
+}
+
+// dropTransitions takes away rules that compare a Job's spec with what it was: within lists nobody can tell what it was, so
+// that the API server refuses such rules. They are checked when the Job is written.
+func dropTransitions(n any) {
+	switch n := n.(type) {
+	case node:
+		if rules, ok := n["x-kubernetes-validations"].([]any); ok {
+			rules = slices.DeleteFunc(rules, func(r any) bool {
+				text, _ := r.(node)["rule"].(string)
+				return strings.Contains(text, "oldSelf")
+			})
+			if n["x-kubernetes-validations"] = rules; len(rules) == 0 {
+				delete(n, "x-kubernetes-validations")
+			}
+		}
+		for _, v := range n {
+			dropTransitions(v)
+		}
+	case []any:
+		for _, v := range n {
+			dropTransitions(v)
+		}
+	}
 }
 
 // shrink leaves of pod templates what fills in defaults, for pods' hashes depend on them, and what lists are merged by.
