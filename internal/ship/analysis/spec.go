@@ -60,6 +60,12 @@ func Spec(refs []argo.AnalysisTemplateRef, t Templates, args []argo.Argument, dr
 	return spec, nil
 }
 
+// Check says whether all templates that refs lead to are there and can be merged, whatever the values of their arguments.
+func (t Templates) Check(refs []argo.AnalysisTemplateRef) error {
+	_, err := flatten(refs, t)
+	return err
+}
+
 // flatten lists the specs of all templates that refs lead to: first the namespaced ones, then those of the cluster.
 func flatten(refs []argo.AnalysisTemplateRef, t Templates) ([]*argo.AnalysisTemplateSpec, error) {
 	f := flattening{from: t, seen: map[argoRef]bool{}}

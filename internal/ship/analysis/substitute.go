@@ -57,6 +57,11 @@ func inJSON(s string) string {
 	return string(b[1 : len(b)-1])
 }
 
+// Substitute puts values in the place of their names in double curly brackets; a name without a value is an error.
+func Substitute(text string, byName map[string]string) (string, error) {
+	return substitute(text, byName, plain)
+}
+
 // substitute puts values in the place of their names in brackets.
 func substitute(text string, v values, write func(string) string) (string, error) {
 	if !strings.Contains(text, open) {
