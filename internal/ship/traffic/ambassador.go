@@ -110,7 +110,7 @@ func (r ambassador) copy(in Intent, base, before *unstructured.Unstructured, ref
 			"spec": want,
 		}}, nil
 	}
-	after := before.DeepCopy()
+	after := editable(before)
 	if !covers(after.Object["spec"], any(want)) {
 		after.Object["spec"] = want
 	}

@@ -75,7 +75,7 @@ func (r apisix) Translate(in Intent, objects Objects) (Result, error) {
 			return Result{}, fmt.Errorf("%s: rule %q: %w", ref, text(rule, "name"), err)
 		}
 	}
-	if err := unstructured.SetNestedSlice(route.Object, list(rules), "spec", "http"); err != nil {
+	if err := set(route.Object, list(rules), "spec", "http"); err != nil {
 		return Result{}, err
 	}
 	changes := changed(nil, objects[ref], route, "", "")
@@ -152,7 +152,7 @@ func (r apisix) headers(in Intent, objects Objects, route *unstructured.Unstruct
 			},
 		}}
 		if before != nil {
-			after = before.DeepCopy()
+			after = editable(before)
 		}
 		if !covers(after.Object["spec"], any(spec)) {
 			after.Object["spec"] = spec

@@ -120,7 +120,7 @@ func newGatewayAPI(v Versions, namespace string, raw json.RawMessage) (gatewayAP
 
 func (gatewayAPI) Kind() string { return "GatewayAPI" }
 
-func (r gatewayAPI) Refs(in Intent) []Ref {
+func (r gatewayAPI) Refs(Intent) []Ref {
 	var refs []Ref
 	for _, k := range r.kinds {
 		for _, route := range k.routes {
@@ -130,14 +130,7 @@ func (r gatewayAPI) Refs(in Intent) []Ref {
 			refs = append(refs, Ref{GroupVersionKind: k.GroupVersionKind, Namespace: r.namespace, Selector: k.selector})
 		}
 	}
-	for _, d := range in.Additional {
-		refs = append(refs, serviceRef(in.Namespace, d.ServiceName))
-	}
 	return refs
-}
-
-func serviceRef(namespace, name string) Ref {
-	return Ref{GroupVersionKind: kind("", "v1", "Service"), Namespace: namespace, Name: name}
 }
 
 func (r gatewayAPI) Translate(in Intent, objects Objects) (Result, error) {
@@ -155,7 +148,7 @@ func (r gatewayAPI) Translate(in Intent, objects Objects) (Result, error) {
 			if err != nil {
 				return Result{}, err
 			}
-			e := gatewayRules{in: in, kind: k, route: route, stable: stable, objects: objects, namespace: r.namespace}
+			e := gatewayRules{in: in, kind: k, route: route, stable: stable}
 			if err := e.edit(object); err != nil {
 				return Result{}, fmt.Errorf("%s: %w", ref, err)
 			}

@@ -15,12 +15,10 @@ import (
 
 // gatewayRules edits the rules of one route.
 type gatewayRules struct {
-	in        Intent
-	kind      gatewayKind
-	route     gatewayRoute
-	stable    int32
-	objects   Objects
-	namespace string // of the route
+	in     Intent
+	kind   gatewayKind
+	route  gatewayRoute
+	stable int32
 }
 
 // edit sets the weights of the rules that lead to both Services, and replaces the managed rules by those in force.
@@ -63,7 +61,7 @@ func (g *gatewayRules) edit(object *unstructured.Unstructured) error {
 			added[i] = have
 		}
 	}
-	return unstructured.SetNestedSlice(object.Object, list(append(users, added...)), "spec", "rules")
+	return set(object.Object, list(append(users, added...)), "spec", "rules")
 }
 
 // managedRule tells whether a rule has the name of a managed route: NAME, or NAME-1 and so on for further rules.
@@ -117,36 +115,16 @@ func (g *gatewayRules) weigh(rule map[string]any) error {
 	for _, d := range g.in.Additional {
 		ref := g.backend(refs, d.ServiceName)
 		if ref == nil {
-			port, err := g.port(d.ServiceName)
-			if err != nil {
-				return err
+			if g.in.Port == 0 {
+				return fmt.Errorf("the experiment service %q needs a port; give a container of the pod template one", d.ServiceName)
 			}
-			ref = map[string]any{"group": "", "kind": "Service", "name": d.ServiceName, "namespace": g.in.Namespace, "port": port}
+			ref = map[string]any{"group": "", "kind": "Service", "name": d.ServiceName, "namespace": g.in.Namespace, "port": int64(g.in.Port)}
 			refs = append(refs, ref)
 		}
 		setWeight(ref, d.Weight)
 	}
 	rule["backendRefs"] = list(refs)
 	return nil
-}
-
-// port of an experiment's Service: the one named http, else its first.
-func (g *gatewayRules) port(service string) (int64, error) {
-	ref := serviceRef(g.in.Namespace, service)
-	object := g.objects[ref]
-	if object == nil {
-		return 0, fmt.Errorf("%s of the experiment: %w; it comes with the experiment", ref, ErrMissing)
-	}
-	ports, err := items(object.Object, "spec", "ports")
-	if err != nil || len(ports) == 0 {
-		return 0, fmt.Errorf("%s of the experiment has no ports; give a container of the pod template a port", ref)
-	}
-	port := ports[0]
-	if i := slices.IndexFunc(ports, func(p map[string]any) bool { return text(p, "name") == "http" }); i >= 0 {
-		port = ports[i]
-	}
-	n, _ := number(port["port"])
-	return int64(n), nil
 }
 
 // managedRules are those in force, in the order of managedRoutes: for each of the base rules one.

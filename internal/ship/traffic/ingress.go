@@ -34,7 +34,7 @@ func ingressPaths(ingress *unstructured.Unstructured, f func(paths []map[string]
 		}
 		http["paths"] = list(f(paths))
 	}
-	return unstructured.SetNestedSlice(ingress.Object, list(rules), "spec", "rules")
+	return set(ingress.Object, list(rules), "spec", "rules")
 }
 
 // backendService is the Service of a path of an Ingress.
@@ -43,7 +43,7 @@ func backendService(path map[string]any) string { return text(path, "backend", "
 // ingressServes tells whether a path of an Ingress goes to the Service.
 func ingressServes(ingress *unstructured.Unstructured, service string) bool {
 	serves := false
-	err := ingressPaths(ingress.DeepCopy(), func(paths []map[string]any) []map[string]any {
+	err := ingressPaths(editable(ingress), func(paths []map[string]any) []map[string]any {
 		for _, p := range paths {
 			serves = serves || backendService(p) == service
 		}

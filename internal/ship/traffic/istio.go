@@ -161,7 +161,7 @@ func (r istio) hashes(in Intent, before, rule *unstructured.Unstructured) ([]Cha
 			kept = append(kept, subset)
 		}
 	}
-	if err := unstructured.SetNestedSlice(rule.Object, list(kept), "spec", "subsets"); err != nil {
+	if err := set(rule.Object, list(kept), "spec", "subsets"); err != nil {
 		return nil, err
 	}
 	return changed(nil, before, rule, "UpdatedDestinationRule", fmt.Sprintf("DestinationRule %s subset updated (%s: %s, %s: %s)",
@@ -199,5 +199,5 @@ func releaseRule(rule *unstructured.Unstructured) error {
 	for _, subset := range subsets {
 		setHash(subset, "")
 	}
-	return unstructured.SetNestedSlice(rule.Object, list(subsets), "spec", "subsets")
+	return set(rule.Object, list(subsets), "spec", "subsets")
 }

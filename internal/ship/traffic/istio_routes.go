@@ -51,7 +51,7 @@ func (v *virtualService) edit(object *unstructured.Unstructured) error {
 				return err
 			}
 		}
-		if err := unstructured.SetNestedSlice(object.Object, list(routes), "spec", section); err != nil {
+		if err := set(object.Object, list(routes), "spec", section); err != nil {
 			return err
 		}
 	}

@@ -96,7 +96,7 @@ func (r nginx) canary(in Intent, stable, before *unstructured.Unstructured, ref 
 		},
 	}}
 	if before != nil {
-		after = before.DeepCopy()
+		after = editable(before)
 	}
 	spec := map[string]any{"rules": rules}
 	for _, field := range []string{"ingressClassName", "tls"} {
@@ -159,7 +159,7 @@ func (r nginx) rules(in Intent, stable *unstructured.Unstructured) ([]any, error
 		for _, p := range paths {
 			if backendService(p) == in.StableService && in.StableService != "" {
 				leads = true
-				if err := unstructured.SetNestedField(p, in.CanaryService, "backend", "service", "name"); err != nil {
+				if err := set(p, in.CanaryService, "backend", "service", "name"); err != nil {
 					return nil, err
 				}
 			}

@@ -2,10 +2,12 @@ package traffic
 
 import (
 	"fmt"
+	"maps"
 	"math"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -89,15 +91,50 @@ func (o Objects) copyOf(ref Ref, field string) (*unstructured.Unstructured, erro
 	if obj == nil {
 		return nil, fmt.Errorf("%s: %w; create it, or correct %s", ref, ErrMissing, field)
 	}
-	return obj.DeepCopy(), nil
+	return editable(obj), nil
 }
 
-// changed appends a change unless before and after say the same.
+// editable is a copy of an object whose labels, annotations and spec may be changed, and nothing else: it shares the rest.
+func editable(obj *unstructured.Unstructured) *unstructured.Unstructured {
+	object := maps.Clone(obj.Object)
+	if metadata, ok := object["metadata"].(map[string]any); ok {
+		object["metadata"] = maps.Clone(metadata)
+	}
+	if spec, ok := object["spec"]; ok {
+		object["spec"] = runtime.DeepCopyJSONValue(spec)
+	}
+	return &unstructured.Unstructured{Object: object}
+}
+
+// set sets a field of an object that may be changed. The objects on the way must be there.
+func set(object map[string]any, value any, path ...string) error {
+	for _, name := range path[:len(path)-1] {
+		inner, ok := object[name].(map[string]any)
+		if !ok {
+			return fmt.Errorf("%s is not an object", name)
+		}
+		object = inner
+	}
+	object[path[len(path)-1]] = value
+	return nil
+}
+
+// changed appends a change unless before and after have the same labels, annotations and spec.
 func changed(changes []Change, before, after *unstructured.Unstructured, reason, message string) []Change {
-	if before != nil && equal(before.Object, after.Object) {
+	if before != nil && equal(before.Object["spec"], after.Object["spec"]) && equal(metadata(before, "labels"), metadata(after, "labels")) &&
+		equal(metadata(before, "annotations"), metadata(after, "annotations")) {
 		return changes
 	}
 	return append(changes, Change{Before: before, After: after, Reason: reason, Message: message})
+}
+
+// metadata is a field of an object's metadata; an empty map is as good as none.
+func metadata(obj *unstructured.Unstructured, name string) any {
+	all, _ := obj.Object["metadata"].(map[string]any)
+	if m, ok := all[name].(map[string]any); ok && len(m) > 0 {
+		return m
+	}
+	return nil
 }
 
 // items returns the objects of a list field, nil when there is none.

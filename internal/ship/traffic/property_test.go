@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"pgregory.net/rapid"
 )
 
@@ -33,17 +32,8 @@ var routerFixtures = []struct {
 	{file: "gatewayapi-header-and-mirror", experiments: true, headers: true, mirrors: true},
 }
 
-// experimentServices exist in every world of the properties.
+// experimentServices are those of the experiments that the properties draw.
 var experimentServices = []string{"exp-x", "exp-y"}
-
-func addServices(objects Objects) {
-	for _, name := range experimentServices {
-		objects[serviceRef("shop", name)] = &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "v1", "kind": "Service", "metadata": map[string]any{"name": name, "namespace": "shop"},
-			"spec": map[string]any{"ports": []any{map[string]any{"port": int64(8080)}}},
-		}}
-	}
-}
 
 // drawIntent draws what a Rollout may want next.
 func drawIntent(t *rapid.T, rest Intent, experiments, headers, mirrors, exactOnly bool) Intent {
@@ -84,7 +74,7 @@ func drawIntent(t *rapid.T, rest Intent, experiments, headers, mirrors, exactOnl
 // restOf is the intent of a Rollout that is not updating.
 func restOf(g golden) Intent {
 	return Intent{Namespace: g.Intent.Namespace, Name: g.Intent.Name, UID: g.Intent.UID, Routing: g.Routing, Max: g.Intent.Max,
-		CanaryService: g.Intent.CanaryService, StableService: g.Intent.StableService, CanaryHash: "same", StableHash: "same"}
+		CanaryService: g.Intent.CanaryService, StableService: g.Intent.StableService, CanaryHash: "same", StableHash: "same", Port: 8080}
 }
 
 func TestAnyIntentsAreWrittenOnceSumUpAndLeaveNoTrace(t *testing.T) {
@@ -94,7 +84,6 @@ func TestAnyIntentsAreWrittenOnceSumUpAndLeaveNoTrace(t *testing.T) {
 			t.Parallel()
 			g := load(t, "testdata/"+f.file+".yaml")
 			start := world(t, g.Objects)
-			addServices(start)
 			rest := restOf(g)
 			clean, _, _, err := translate(rest, start)
 			if err != nil {

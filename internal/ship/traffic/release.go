@@ -31,7 +31,7 @@ func Release(obj *unstructured.Unstructured, rollout string) (*Change, error) {
 	if !slices.Contains(Managers(obj), rollout) {
 		return nil, nil
 	}
-	after := obj.DeepCopy()
+	after := editable(obj)
 	var err error
 	switch obj.GetKind() {
 	case "DestinationRule":

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 func TestForReturnsTheRoutersConfiguredInAFixedOrderWithoutPlugins(t *testing.T) {
@@ -77,7 +78,6 @@ func TestRefsHaveEverythingThatATranslationReads(t *testing.T) {
 			in.Additional = []argo.WeightDestination{{ServiceName: "exp-x", PodTemplateHash: "h", Weight: 1}}
 		}
 		all := world(t, g.Objects)
-		addServices(all)
 		routers, err := For(in.Namespace, in.Routing)
 		if err != nil {
 			t.Fatal(err)
@@ -105,6 +105,29 @@ func TestRefsHaveEverythingThatATranslationReads(t *testing.T) {
 				t.Errorf("%s: %s differs when only Refs are given", f.file, ref)
 			}
 		}
+	}
+}
+
+func TestThePortOfAnExperimentIsTheOneNamedHTTPElseTheFirst(t *testing.T) {
+	t.Parallel()
+	template := &corev1.PodTemplateSpec{}
+	if Port(template) != 0 {
+		t.Error("a port of nothing")
+	}
+	template.Spec.Containers = []corev1.Container{{}, {Ports: []corev1.ContainerPort{{ContainerPort: 9090}}}, {Ports: []corev1.ContainerPort{{Name: "grpc", ContainerPort: 1}, {Name: "http", ContainerPort: 8080}}}}
+	if got := Port(template); got != 8080 {
+		t.Error(got)
+	}
+	template.Spec.Containers = template.Spec.Containers[:2]
+	if got := Port(template); got != 9090 {
+		t.Error(got)
+	}
+}
+
+func TestAnIntentCanBeWrittenAsJSON(t *testing.T) {
+	t.Parallel()
+	if _, err := json.Marshal(Intent{Loaded: map[Ref]Weights{{Name: "a"}: {}}}); err != nil {
+		t.Error(err)
 	}
 }
 

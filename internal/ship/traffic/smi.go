@@ -58,7 +58,7 @@ func (r smi) Translate(in Intent, objects Objects) (Result, error) {
 	if !in.controls(before) {
 		return Result{}, fmt.Errorf("%s: Rollout does not own TrafficSplit `%s`; delete it, or set spec.strategy.canary.trafficRouting.smi.trafficSplitName", ref, ref.Name)
 	}
-	after := before.DeepCopy()
+	after := editable(before)
 	have, _ := after.Object["spec"].(map[string]any)
 	if have == nil {
 		have = map[string]any{}

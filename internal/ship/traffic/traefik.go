@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -57,7 +56,7 @@ func (r traefik) Translate(in Intent, objects Objects) (Result, error) {
 	if err := setNamed(services, "name", in.StableService, stable); err != nil {
 		return Result{}, fmt.Errorf("%s: traefik stable service was not found in spec.weighted.services: %w", r.ref(), err)
 	}
-	if err := unstructured.SetNestedSlice(object.Object, list(services), "spec", "weighted", "services"); err != nil {
+	if err := set(object.Object, list(services), "spec", "weighted", "services"); err != nil {
 		return Result{}, err
 	}
 	return Result{Changes: changed(nil, objects[r.ref()], object, "", "")}, nil

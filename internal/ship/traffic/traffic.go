@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -30,6 +31,8 @@ type Intent struct {
 	// Former destinations of experiments are those that the status recorded last (status.canary.weights.additional). Those
 	// that are not in Additional any more are taken out of routes, where nothing else tells them from a user's own.
 	Former []argo.WeightDestination
+	// Port of the Services of experiments, see Port. Only the Gateway API needs it; 0 = the pods have none.
+	Port int32
 	// Headers and Mirrors in force, one a managed route, in the order of Routing.ManagedRoutes.
 	Headers []argo.SetHeaderRoute
 	Mirrors []argo.SetMirrorRoute
@@ -37,7 +40,24 @@ type Intent struct {
 	Remove bool
 	// Loaded are the weights that a DataPath follows, of each route it serves (DataPath.LoadedWeights). A route that is not
 	// in it is verified by its status alone.
-	Loaded map[Ref]Weights
+	Loaded map[Ref]Weights `json:"-"`
+}
+
+// Port is the port at which the Service of an experiment serves the pods of a template: the container port named http, else
+// the first. 0 when there is none.
+func Port(template *corev1.PodTemplateSpec) int32 {
+	var first int32
+	for _, c := range template.Spec.Containers {
+		for _, p := range c.Ports {
+			if p.Name == "http" {
+				return p.ContainerPort
+			}
+			if first == 0 {
+				first = p.ContainerPort
+			}
+		}
+	}
+	return first
 }
 
 // Ref names an object; or, with a Selector and no Name, all objects of the kind whose labels match it.
