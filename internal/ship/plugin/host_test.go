@@ -154,6 +154,25 @@ func TestARouterPluginIsToldEachMethod(t *testing.T) {
 	}
 }
 
+func TestApplyGivesARouterPluginTheWholeIntentInThePeersOrder(t *testing.T) {
+	t.Parallel()
+	h := hostWith(t, Options{}, "file://"+self(t), "")
+	ro := &argo.Rollout{}
+	in := traffic.Intent{Weight: 5, CanaryHash: "c", StableHash: "s", Headers: []argo.SetHeaderRoute{{Name: "h", Match: []argo.HeaderRoutingMatch{{HeaderName: "X"}}}}, Mirrors: []argo.SetMirrorRoute{{Name: "m"}}}
+	if verified, err := h.Routers().Apply(t.Context(), "test/router", ro, in); err != nil || verified == nil || !*verified {
+		t.Error(verified, err)
+	}
+	in.Remove = true
+	if _, err := h.Routers().Apply(t.Context(), "test/router", ro, in); err != nil {
+		t.Error(err)
+	}
+	in.Remove, in.Headers = false, []argo.SetHeaderRoute{{Name: "h"}}
+	verified, err := h.Routers().Apply(t.Context(), "test/router", ro, in)
+	if verified != nil || err == nil || !strings.Contains(err.Error(), "told: header h;mirror m;hash c s 0;weight  5 0;remove;hash c s 0;weight  5 0;") {
+		t.Error(verified, err)
+	}
+}
+
 func TestAStepPluginRunsUntilItIsDoneWithItsOwnStatus(t *testing.T) {
 	t.Parallel()
 	h := hostWith(t, Options{}, "file://"+self(t), "")

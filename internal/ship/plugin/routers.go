@@ -46,6 +46,21 @@ func (r Routers) Do(ctx context.Context, plugin string, method Method, ro *argo.
 	return verified, nil
 }
 
+// Apply gives a plugin a whole intent, in the order of the peer: managed routes (all taken away, or those in force set), hashes,
+// weights; then it asks for verification, whose answer is nil when the plugin cannot tell. It stops at the first error.
+func (r Routers) Apply(ctx context.Context, plugin string, ro *argo.Rollout, in traffic.Intent) (verified *bool, err error) {
+	methods := []Method{SetHeaderRoute, SetMirrorRoute, UpdateHash, SetWeight, VerifyWeight}
+	if in.Remove {
+		methods = []Method{RemoveManagedRoutes, UpdateHash, SetWeight, VerifyWeight}
+	}
+	for _, method := range methods {
+		if verified, err = r.Do(ctx, plugin, method, ro, in); err != nil {
+			return nil, err
+		}
+	}
+	return verified, nil
+}
+
 func route(p types.RpcTrafficRoutingReconciler, method Method, ro *argo.Rollout, in traffic.Intent) (*bool, types.RpcError) {
 	switch method {
 	case UpdateHash:
