@@ -53,6 +53,7 @@ type pass struct {
 	withinDelay   bool        // fresh is still waiting for being scaled down after an earlier update
 	active        string      // hash of the active service after this pass's switch
 	preview       string
+	switched      map[string]string // Services in this pass, and to which hash
 
 	changed bool // the template or the steps
 	skipped bool // the steps, with the change
@@ -109,6 +110,9 @@ func (r *replicaSet) available() int32 {
 	}
 	return r.was.Status.AvailableReplicas
 }
+
+// lasting pods are available and not about to go.
+func (r *replicaSet) lasting() int32 { return min(r.available(), r.size) }
 
 func (r *replicaSet) revision() int64 { return revisionOf(r.is.Annotations) }
 

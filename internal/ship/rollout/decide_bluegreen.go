@@ -28,8 +28,11 @@ func (p *pass) blueGreen() {
 	p.finish()
 }
 
-// selector is the hash that a Service selects; "" = none.
+// selector is the hash that a Service selects after this pass; "" = none.
 func (p *pass) selector(name string) string {
+	if h, ok := p.switched[name]; ok {
+		return h
+	}
 	if svc := p.s.Services[name]; svc != nil {
 		return svc.Spec.Selector[HashLabel]
 	}

@@ -50,10 +50,13 @@ func (p *pass) scaleCanary() {
 		}
 	}
 	if p.distinctStable() {
-		if want.stable == 0 && p.stable.size > 0 {
-			p.point(p.ro.Spec.Strategy.Canary.StableService, p.fresh, true) // which serves in its place
+		if want.stable == 0 && !p.relieve(p.stable) {
+			want.stable = 1
 		}
 		p.scale(p.stable, want.stable)
+	}
+	if want.canary == 0 && p.distinctStable() && !p.relieve(p.fresh) {
+		want.canary = min(1, p.fresh.size)
 	}
 	p.scaleNew(want.canary)
 	if !p.resized {

@@ -44,7 +44,7 @@ func anyRollout(t *rapid.T) *rollouts.Rollout {
 		}
 		return greenRollout(n, b)
 	}
-	c := argo.CanaryStrategy{MaxSurge: ptr(intstr.FromInt32(rapid.Int32Range(0, 2).Draw(t, "surge"))),
+	c := argo.CanaryStrategy{MaxSurge: ptr(intstr.FromInt32(rapid.Int32Range(1, 2).Draw(t, "surge"))),
 		MaxUnavailable: ptr(intstr.FromInt32(rapid.Int32Range(0, 2).Draw(t, "unavailable")))}
 	if yes("services") {
 		c.CanaryService, c.StableService = "canary", "stable"
@@ -270,11 +270,14 @@ func TestWhateverHappensNothingIsDoneThatMustNeverBe(t *testing.T) {
 		w := newWorld(t, anyRollout(t))
 		withTemplates(w)
 		w.watch = w.never
-		if rapid.Bool().Draw(t, "settled") {
+		settled := rapid.IntRange(0, 3).Draw(t, "settled") > 0
+		if settled {
 			w.settle()
 		}
 		t.Repeat(w.chaos(t))
-		w.calmDown()
+		if settled { // without a stable revision that works there may be no way on within surge and unavailable
+			w.calmDown()
+		}
 	})
 }
 

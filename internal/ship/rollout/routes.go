@@ -30,7 +30,7 @@ func (p *pass) route() bool {
 		return true
 	}
 	in := p.intent()
-	if p.fresh.available() == 0 && p.stable != nil && p.stable.available() > 0 {
+	if p.fresh.available() == 0 && p.stable != nil && p.stable.lasting() > 0 {
 		// any stable pod is better than none
 	} else if !p.stableCarries(in.Max - in.Weight) {
 		if p.distinctStable() {
@@ -153,7 +153,7 @@ func (p *pass) stableCarries(weight int32) bool {
 		return false
 	}
 	want := int32(int64(max(weight, 0)) * int64(replicasOf(p.ro)) / int64(max(maxTraffic(p.ro), 1)))
-	return p.stable.available() >= want || p.thresholdMet(p.stable, want)
+	return p.stable.lasting() >= want || p.ro.Spec.Strategy.Canary.ReplicaProgressThreshold != nil && p.thresholdMet(p.stable, want)
 }
 
 // descent is the weight of a canary that is going back. Without a dynamic stable it is 0. With one it follows the stable pods
@@ -163,7 +163,7 @@ func (p *pass) descent() int32 {
 	if !dynamicStable(p.ro) || p.stable == nil || n == 0 {
 		return 0
 	}
-	carried := m * p.stable.available() / n
+	carried := m * p.stable.lasting() / n
 	left := max(0, m-carried)
 	want := p.canaryWeight()
 	w := p.was.Canary.Weights

@@ -82,11 +82,15 @@ func (p *pass) scaleOldCanaries() {
 	}
 	available := int32(0)
 	for i := range p.sets {
-		available += min(p.sets[i].available(), p.sets[i].size) // the rest are about to go
+		available += p.sets[i].lasting()
 	}
 	for _, rs := range slices.Backward(olds) {
 		if rs.available() < rs.size && !(routed(p.ro) && p.referenced(rs)) {
-			p.scale(rs, rs.available())
+			want := rs.available()
+			if want == 0 && !p.relieve(rs) {
+				want = 1
+			}
+			p.scale(rs, want)
 		}
 	}
 	_, unavailable := surgeAndUnavailable(p.ro)
@@ -105,6 +109,9 @@ func (p *pass) scaleOldCanaries() {
 			want = max(0, rs.size-spare)
 		case (p.promoted() || rs.deadline() != "") && !dynamicStable(p.ro):
 			want = p.afterDelay(rs, &waiting, rs.size)
+		}
+		if want == 0 && !p.relieve(rs) {
+			want = 1
 		}
 		spare -= rs.size - want
 		p.scale(rs, want)

@@ -89,10 +89,14 @@ func (p *pass) switchTo(name, hash string) {
 		return
 	}
 	_, managed := svc.Annotations[ManagedByAnnotation]
-	old := svc.Spec.Selector[HashLabel]
-	if old == hash && managed {
+	old := p.selector(name)
+	if old == hash && (managed || p.switched[name] != "") {
 		return
 	}
+	if p.switched == nil {
+		p.switched = map[string]string{}
+	}
+	p.switched[name] = hash
 	after := *svc
 	after.Annotations = cloned(svc.Annotations)
 	if !managed {
@@ -107,11 +111,11 @@ func (p *pass) switchTo(name, hash string) {
 // check it is pointed there in any case.
 func (p *pass) point(name string, rs *replicaSet, check bool) {
 	svc := p.s.Services[name]
-	if svc == nil || rs == nil || svc.Spec.Selector[HashLabel] == rs.hash {
+	if svc == nil || rs == nil || p.selector(name) == rs.hash {
 		return
 	}
 	_, managed := svc.Annotations[ManagedByAnnotation]
-	enough := rs.size > 0 && rs.available() > 0 && (managed || rs.size <= rs.available())
+	enough := rs.lasting() > 0 && (managed || rs.size <= rs.available())
 	if check && !enough {
 		return
 	}
@@ -121,7 +125,9 @@ func (p *pass) point(name string, rs *replicaSet, check bool) {
 // canaryServices points ping and pong, the stable and the canary Service to their revisions.
 func (p *pass) canaryServices() {
 	c := p.ro.Spec.Strategy.Canary
-	p.point(c.StableService, p.stable, true)
+	if p.stable != nil && p.selector(c.StableService) != p.stable.hash && (!p.distinctStable() || p.canarySplit(p.was.Canary.Weights).stable > 0) {
+		p.point(c.StableService, p.stable, true)
+	}
 	if p.loaded() {
 		return // weight is taken away first
 	}
@@ -139,6 +145,27 @@ func (p *pass) canaryServices() {
 	default:
 		p.point(c.CanaryService, p.fresh, true)
 	}
+}
+
+// relieve rs, which is about to lose all pods, of the stable Service: whoever can serve takes it over. It is false when rs had
+// better keep a pod, because one that may not take over still serves.
+func (p *pass) relieve(rs *replicaSet) bool {
+	name := p.ro.Spec.Strategy.Canary.StableService
+	if rs.size == 0 || name == "" || p.selector(name) != rs.hash {
+		return true
+	}
+	for _, to := range [...]*replicaSet{p.stable, p.fresh} {
+		if to != nil && to != rs && to.lasting() > 0 {
+			p.point(name, to, true)
+			return true
+		}
+	}
+	for i := range p.sets {
+		if o := &p.sets[i]; o != rs && o.lasting() > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // loaded is whether the canary Service carries traffic for another revision than the new one, which is not ready for it.

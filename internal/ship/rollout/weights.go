@@ -77,8 +77,11 @@ func (b basic) next() split {
 	if room > 0 && now.canary < want.canary {
 		now.canary = min(want.canary, now.canary+room)
 	}
-	if b.older > 0 {
-		return now // those go first
+	if b.older > 0 { // those go first; but pods of the stable that serve nobody and are not wanted make room
+		if b.stable != nil && now.stable > want.stable {
+			now.stable = max(want.stable, min(now.stable, b.stable.available))
+		}
+		return now
 	}
 	floor := b.replicas - b.unavailable
 	increasing := want.canary >= b.canary.spec

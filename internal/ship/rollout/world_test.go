@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
@@ -29,6 +30,7 @@ import (
 type tester interface {
 	Helper()
 	Fatalf(format string, args ...any)
+	Logf(format string, args ...any)
 }
 
 // world is a cluster in memory: what plans do to it, ReplicaSets that make pods, pods that become ready, and users.
@@ -202,6 +204,9 @@ func describe(o Op) string {
 func (w *world) carryOut(p Plan) bool {
 	returned := map[types.UID]string{}
 	for _, o := range p.Ops {
+		if testing.Verbose() {
+			w.t.Logf("%s", describe(o))
+		}
 		if w.watch != nil {
 			w.watch(o)
 		}
@@ -328,7 +333,6 @@ func (w *world) do(o Op) {
 		for uid, pods := range w.pods {
 			w.pods[uid] = slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return p.Name == o.Before.GetName() })
 		}
-		w.count()
 	case Scale:
 		w.work.Replicas = ptr(o.Replicas)
 	case Ask:
