@@ -71,12 +71,12 @@ func TestWhatFlagsGetWrongIsSaidOfTheFlagOrTheLine(t *testing.T) {
 	}{
 		"nothing":          {Request{LoadCSV: in("good.csv")}, nil},
 		"one entrance":     {Request{LoadCSV: in("entrance.csv")}, nil},
-		"no such target":   {Request{LoadCSV: in("target.csv")}, []string{in("target.csv") + ":3: error: there is no Service or Deployment shop/wbe; did you mean shop/web?"}},
-		"no target":        {Request{LoadCSV: in("form.csv")}, []string{in("form.csv") + `:3: error: target: "web" is not a target`}},
-		"a unit":           {Request{LoadCSV: in("unit.csv")}, []string{in("unit.csv") + `:2: error: rps is "1/s", which is not a number`}},
-		"no such file":     {Request{LoadCSV: in("no.csv")}, []string{"--load: error: " + in("no.csv") + " cannot be read"}},
+		"no such target":   {Request{LoadCSV: in("target.csv")}, []string{"target.csv:3: error: there is no Service or Deployment shop/wbe; did you mean shop/web?"}},
+		"no target":        {Request{LoadCSV: in("form.csv")}, []string{`form.csv:3: error: target: "web" is not a target`}},
+		"a unit":           {Request{LoadCSV: in("unit.csv")}, []string{`unit.csv:2: error: rps is "1/s", which is not a number`}},
+		"no such file":     {Request{LoadCSV: in("no.csv")}, []string{"--load: error: ", "no.csv cannot be read"}},
 		"no such manifest": {Request{Manifests: []string{in("no")}}, []string{"--manifests: error: ", "no cannot be read: no such file or directory; check the path"}},
-		"no such kind":     {Request{Manifests: []string{in("kinds")}}, []string{in("kinds/wrong.yaml") + ":1: error: Kubernetes has no kind Deploymnt"}},
+		"no such kind":     {Request{Manifests: []string{in("kinds")}}, []string{"kinds/wrong.yaml:1: error: Kubernetes has no kind Deploymnt"}},
 		"many": {Request{LoadCSV: in("unit.csv"), Hours: -1, Seeds: -2, Change: in("no.yaml"), At: "25:00", Expect: []string{"x"}, Manifests: []string{in("kinds")}},
 			[]string{"--at: error: ", "--expect 1: error: ", "--filename: error: ", "--hours: error: ", "--seeds: error: ", "unit.csv:2: ", "wrong.yaml:1: "}},
 	} {

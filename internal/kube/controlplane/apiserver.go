@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/spf13/pflag"
@@ -191,10 +192,12 @@ func replaceTransport(cfg *rest.Config, rt http.RoundTripper) error {
 		v := reflect.ValueOf(t)
 		if v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct && v.Elem().Type().Name() == "trackedTransport" {
 			f := v.Elem().FieldByName("rt")
-			if !f.IsValid() || !reflect.TypeOf(rt).Implements(f.Type()) {
+			if !f.IsValid() || f.Kind() != reflect.Interface || f.Elem().Type() != reflect.TypeFor[*http.Transport]() {
 				return errors.New("client-go's cached transport has an unexpected shape")
 			}
-			reflect.NewAt(f.Type(), unsafe.Pointer(f.UnsafeAddr())).Elem().Set(reflect.ValueOf(rt))
+			instead := &http.Transport{}
+			instead.RegisterProtocol("https", rt)
+			exchange(unsafe.Pointer(f.UnsafeAddr()), unsafe.Pointer(instead))
 			return nil
 		}
 		w, ok := t.(utilnet.RoundTripperWrapper)
@@ -203,6 +206,14 @@ func replaceTransport(cfg *rest.Config, rt http.RoundTripper) error {
 		}
 		t = w.WrappedRoundTripper()
 	}
+}
+
+// exchange replaces the pointer in an interface value by another of the same type, in one store: a goroutine of the API server
+// may be reading it (mutating admission policies look for schemas from the first moment on), and sees the one or the other.
+//
+//go:norace
+func exchange(iface, pointer unsafe.Pointer) {
+	atomic.StorePointer((*unsafe.Pointer)(unsafe.Add(iface, unsafe.Sizeof(uintptr(0)))), pointer)
 }
 
 // withoutOpenAPI drops the aggregation of OpenAPI documents, whose loops poll the local API groups every second. Server-side

@@ -64,9 +64,9 @@ func (p *ControlPlane) startControllers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("kube-controller-manager: %w", err)
 	}
-	p.shared = all.InformerFactory
+	p.shared, p.sharing = all.InformerFactory, make(chan struct{})
 	p.ctrlParts.Go(func() {
-		if err := runControllers(ctx, c, all, clients); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+		if err := p.runControllers(ctx, c, all, clients); err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 			p.die(fmt.Errorf("kube-controller-manager: %w", err))
 		}
 	})
@@ -75,8 +75,9 @@ func (p *ControlPlane) startControllers(ctx context.Context) error {
 
 // runControllers is what upstream's controller manager does without leader election and without a server of its own. It is
 // written out because upstream's Run keeps its informers to itself: here the scheduler, the virtual nodes and the
-// capabilities share them, so that each event is decoded once and each object held once.
-func runControllers(ctx context.Context, c *kcmconfig.Config, all app.ControllerContext, root clientbuilder.ControllerClientBuilder) error {
+// capabilities share them, so that each event is decoded once and each object held once. Nobody may start them before the
+// controllers are built: some register their handlers before they can take an event.
+func (p *ControlPlane) runControllers(ctx context.Context, c *kcmconfig.Config, all app.ControllerContext, root clientbuilder.ControllerClientBuilder) error {
 	c.EventBroadcaster.StartStructuredLogging(0)
 	c.EventBroadcaster.StartRecordingToSink(&corev1client.EventSinkImpl{Interface: c.Client.CoreV1().Events("")})
 	defer c.EventBroadcaster.Shutdown()
@@ -87,6 +88,7 @@ func runControllers(ctx context.Context, c *kcmconfig.Config, all app.Controller
 		return err
 	}
 	all.InformerFactory.Start(ctx.Done())
+	close(p.sharing)
 	defer all.InformerFactory.Shutdown()
 	all.ObjectOrMetadataInformerFactory.Start(ctx.Done())
 	close(all.InformersStarted)

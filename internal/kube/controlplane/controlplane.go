@@ -96,6 +96,7 @@ type ControlPlane struct {
 	store    stopper
 	address  string // host:port other programs reach
 	shared   informers.SharedInformerFactory
+	sharing  chan struct{} // closed when shared may be started by others; nil = it may
 	mapper   meta.ResettableRESTMapper
 	life     *lifecycle
 

@@ -59,6 +59,15 @@ func (p *ControlPlane) startScheduler(ctx context.Context) error {
 		return fmt.Errorf("kube-scheduler: %w", err)
 	}
 	broadcaster.StartRecordingToSink(ctx.Done())
+	if p.sharing != nil {
+		select {
+		case <-p.sharing:
+		case err := <-p.died:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	factory.Start(ctx.Done())
 	dynFactory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())

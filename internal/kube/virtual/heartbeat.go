@@ -72,7 +72,7 @@ func (e *Engine) leaseRequest(n *nodeRecord, now time.Time) func(context.Context
 	leases := e.opts.Client.CoordinationV1().Leases(v1.NamespaceNodeLease)
 	at := metav1.NewMicroTime(now)
 	seconds := int32(leaseSeconds)
-	exists := n.hasLease
+	exists, node := n.hasLease, n.obj
 	return func(ctx context.Context) func() error {
 		var err error
 		if exists {
@@ -85,8 +85,8 @@ func (e *Engine) leaseRequest(n *nodeRecord, now time.Time) func(context.Context
 		if !exists {
 			lease := &coordv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: n.name, Namespace: v1.NamespaceNodeLease},
 				Spec: coordv1.LeaseSpec{HolderIdentity: &n.name, LeaseDurationSeconds: &seconds, RenewTime: &at}}
-			if n.obj != nil {
-				lease.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.name, UID: n.obj.UID}}
+			if node != nil {
+				lease.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.name, UID: node.UID}}
 			}
 			_, err = leases.Create(ctx, lease, metav1.CreateOptions{})
 			if apierrors.IsAlreadyExists(err) { // a previous life's: take it over, unless a real kubelet renews it

@@ -79,9 +79,15 @@ type kind struct {
 	stock    bool // they are KWOK's default ones
 }
 
+// compiling is held while stages are compiled: the expression library of KWOK keeps what it learns of types in a map of the
+// process.
+var compiling sync.Mutex
+
 // Compile prepares stages. One that cannot be used (no selector, an expression or template that does not compile, a name
 // given twice) is left out with the reason; the others work.
 func Compile(stages []*v1alpha1.Stage, addresses Addresses, seed int64) (*Set, []Problem) {
+	compiling.Lock()
+	defer compiling.Unlock()
 	s := &Set{seed: seed, kinds: map[schema.GroupVersionKind]*kind{}}
 	var problems []Problem
 	sorted := slices.Clone(stages)
