@@ -297,6 +297,50 @@ func TestCloseEndsProcessesAndRemovesPrograms(t *testing.T) {
 	}
 }
 
+func TestCloseDoesNotWaitForAPluginThatNeverAnswers(t *testing.T) {
+	t.Parallel()
+	h := hostWith(t, Options{}, "file://"+self(t), "  args: [mute]\n")
+	failed := make(chan error, 1)
+	go func() {
+		_, err := h.Metrics().Run(context.Background(), "test/metric", analysisRun, metric("x"))
+		failed <- err
+	}()
+	p := func() *process {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.processes[key{MetricProvider, "test/metric"}]
+	}
+	for p() == nil || p().mu.TryLock() { // until it is starting
+		if p() != nil {
+			p().mu.Unlock()
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-failed; err == nil {
+		t.Error("a plugin that never answers measured")
+	}
+}
+
+func TestACallOfAStoppedProcessEndsItByForce(t *testing.T) {
+	t.Parallel()
+	h := hostWith(t, Options{}, "file://"+self(t), "")
+	a := aboutProcess(t, h)
+	if err := syscall.Kill(a.Pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := h.Metrics().Run(ctx, "test/metric", analysisRun, metric("x")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if alive(a.Pid) {
+		t.Error("the stopped process is still there")
+	}
+}
+
 func TestAChangedConfigurationEndsOnlyWhatChanged(t *testing.T) {
 	t.Parallel()
 	h := hostWith(t, Options{}, "file://"+self(t), "")

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 
 // The test binary is its own plugin: run with the peer's cookie it serves the kind that the cookie names.
 func TestMain(m *testing.M) {
+	if slices.Contains(os.Args, "mute") {
+		time.Sleep(time.Hour) // never says that it listens
+	}
 	kind := map[string]Kind{"metricprovider": MetricProvider, "trafficrouter": TrafficRouter, "step": Step}[os.Getenv("ARGO_ROLLOUTS_RPC_PLUGIN")]
 	switch kind {
 	case "":

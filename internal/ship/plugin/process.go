@@ -63,8 +63,8 @@ type process struct {
 	mu       sync.Mutex
 	program  string // path of the copy; "" = not fetched
 	client   *goplugin.Client
-	command  *exec.Cmd
-	impl     any // one of the peer's interfaces
+	stop     context.CancelFunc // ends the process by force
+	impl     any                // one of the peer's interfaces
 	started  time.Time
 	failures int // in a row
 	retryAt  time.Time
@@ -80,7 +80,7 @@ func (p *process) call(ctx context.Context, f func(impl any)) error {
 	ctx, cancel := context.WithTimeout(ctx, callMax)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
-	client, command, impl, err := p.running(ctx)
+	client, stop, impl, err := p.running(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func (p *process) call(ctx context.Context, f func(impl any)) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		kill(client, command, 0)
+		kill(client, stop, 0)
 		<-done
 		return fmt.Errorf("plugin %s: a call was not answered in time and its process was ended: %w", p.item.Name, ctx.Err())
 	}
@@ -100,14 +100,14 @@ func (p *process) call(ctx context.Context, f func(impl any)) error {
 }
 
 // running returns the running plugin. A process that is gone is started anew, but not at once if it failed before.
-func (p *process) running(ctx context.Context) (*goplugin.Client, *exec.Cmd, any, error) {
+func (p *process) running(ctx context.Context) (*goplugin.Client, context.CancelFunc, any, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
 		return nil, nil, nil, fmt.Errorf("plugin %s was removed from or changed in config map %s during the call; try again", p.item.Name, ConfigMapName)
 	}
 	if p.client != nil && !p.client.Exited() {
-		return p.client, p.command, p.impl, nil
+		return p.client, p.stop, p.impl, nil
 	}
 	now := time.Now()
 	if p.client != nil { // it ran, and is gone
@@ -126,7 +126,7 @@ func (p *process) running(ctx context.Context) (*goplugin.Client, *exec.Cmd, any
 		return nil, nil, nil, err
 	}
 	p.started = time.Now()
-	return p.client, p.command, p.impl, nil
+	return p.client, p.stop, p.impl, nil
 }
 
 // failed notes a failure and when the next start may be. The first restart is at once.
@@ -164,7 +164,8 @@ func (p *process) start(ctx context.Context) error {
 // run runs the program once.
 func (p *process) run(work string) error {
 	w := wire[p.kind]
-	command := exec.Command(p.program, p.item.Args...)
+	ctx, stop := context.WithCancel(p.ctx)
+	command := exec.CommandContext(ctx, p.program, p.item.Args...)
 	command.Env = p.host.options.Env
 	command.Dir = work
 	log := p.host.log.With("plugin", p.item.Name)
@@ -182,10 +183,11 @@ func (p *process) run(work string) error {
 	})
 	impl, err := initialize(client, w.service)
 	if err != nil {
+		stop()
 		client.Kill()
 		return err
 	}
-	p.client, p.command, p.impl = client, command, impl
+	p.client, p.stop, p.impl = client, stop, impl
 	return nil
 }
 
@@ -209,27 +211,28 @@ func initialize(client *goplugin.Client, service string) (any, error) {
 	return impl, nil
 }
 
-// end ends the process for good and waits for it.
+// end ends the process for good and waits for it. One that is still starting is ended by force.
 func (p *process) end() {
 	p.ending.Store(true)
-	p.cancel()
-	p.mu.Lock()
+	if !p.mu.TryLock() {
+		p.cancel()
+		p.mu.Lock()
+	}
 	p.ended = true
-	client, command := p.client, p.command
+	client, stop := p.client, p.stop
 	p.mu.Unlock()
 	if client != nil {
-		kill(client, command, quitMax)
+		kill(client, stop, quitMax)
 	}
+	p.cancel()
 }
 
 // kill asks a process to end, and ends it by force when it has not after a while: one that is stopped or stuck does not answer.
-func kill(client *goplugin.Client, command *exec.Cmd, after time.Duration) {
-	force := time.AfterFunc(after, func() {
-		// That it has ended by itself meanwhile is the only way for this to fail.
-		_ = command.Process.Kill()
-	})
+func kill(client *goplugin.Client, stop context.CancelFunc, after time.Duration) {
+	force := time.AfterFunc(after, stop)
 	defer force.Stop()
 	client.Kill()
+	stop()
 }
 
 // lines hands what go-plugin logs, and what the plugin writes, to slog. hclog's lines begin with their level: "[INFO]  text".
