@@ -21,8 +21,6 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
@@ -184,6 +182,12 @@ var mu sync.Mutex
 // start a controller. With an instance, it carries out Rollouts with that label alone.
 func start(t testing.TB, c *kubetest.Cluster, change func(*rollout.Controller)) *house {
 	t.Helper()
+	return startWith(t, c, change, nil)
+}
+
+// startWith is start with a client between the controller and the API server.
+func startWith(t testing.TB, c *kubetest.Cluster, change func(*rollout.Controller), between func(client.Client) client.Client) *house {
+	t.Helper()
 	cfg := rest.CopyConfig(c.Config)
 	cfg.ContentType, cfg.AcceptContentTypes = "", ""
 	again := true
@@ -194,6 +198,9 @@ func start(t testing.TB, c *kubetest.Cluster, change func(*rollout.Controller)) 
 		Controller: config.Controller{SkipNameValidation: &again},
 		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
 			inner, err := client.New(cfg, o)
+			if err == nil && between != nil {
+				inner = between(inner)
+			}
 			h.writes.Client = inner
 			return h.writes, err
 		}})
@@ -317,6 +324,3 @@ func sets(t testing.TB, c *kubetest.Cluster, ns string) map[string]*appsv1.Repli
 	}
 	return out
 }
-
-var _ = unstructured.Unstructured{}
-var _ runtime.Object = &rollouts.Rollout{}
