@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
@@ -67,17 +66,17 @@ func Release(svc *corev1.Service) (*corev1.Service, bool) {
 
 // release the Services that this Rollout manages and names no more.
 func (p *pass) release() {
-	if len(p.s.Services) == 0 {
-		return
-	}
 	named := ServiceNames(p.ro)
-	for _, name := range slices.Sorted(maps.Keys(p.s.Services)) {
-		svc := p.s.Services[name]
-		if svc == nil || svc.Annotations[ManagedByAnnotation] != p.ro.Name || slices.Contains(named, name) {
-			continue
+	var left []string
+	for name, svc := range p.s.Services {
+		if svc != nil && svc.Annotations[ManagedByAnnotation] == p.ro.Name && !slices.Contains(named, name) {
+			left = append(left, name)
 		}
-		if after, ok := Release(svc); ok {
-			p.op(Op{Verb: Patch, Before: svc, After: after})
+	}
+	slices.Sort(left)
+	for _, name := range left {
+		if after, ok := Release(p.s.Services[name]); ok {
+			p.op(Op{Verb: Patch, Before: p.s.Services[name], After: after})
 		}
 	}
 }
