@@ -59,7 +59,8 @@ func save(file *os.File, source io.Reader, item Item) error {
 		return fmt.Errorf("plugin %s: fetching %s: %w", item.Name, item.Location, err)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); item.Sha256 != "" && !strings.EqualFold(got, item.Sha256) {
-		return fmt.Errorf("plugin %s: sha256 hash of downloaded plugin (%s) does not match expected hash: it is %s; correct sha256 in config map %s, or the location", item.Name, item.Location, got, ConfigMapName)
+		return fmt.Errorf("plugin %s: sha256 hash of downloaded plugin (%s) does not match expected hash: it is %s; correct sha256 in config map %s, or the location",
+			item.Name, item.Location, got, ConfigMapName)
 	}
 	return nil
 }
@@ -95,7 +96,8 @@ func (h *Host) open(ctx context.Context, item Item) (io.ReadCloser, error) {
 		return nil, fmt.Errorf("plugin %s: failed to download file: %w", item.Name, err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, errors.Join(fmt.Errorf("plugin %s: failed to download file from %s: response code %s; check the location and headersFrom", item.Name, location.Redacted(), response.Status), response.Body.Close())
+		return nil, errors.Join(fmt.Errorf("plugin %s: failed to download file from %s: response code %s; check the location and headersFrom",
+			item.Name, location.Redacted(), response.Status), response.Body.Close())
 	}
 	return response.Body, nil
 }
@@ -105,7 +107,8 @@ func (h *Host) headers(ctx context.Context, item Item) (http.Header, error) {
 	header := http.Header{}
 	for _, from := range item.HeadersFrom {
 		if h.options.Secret == nil {
-			return nil, fmt.Errorf("plugin %s: headersFrom names the secret %q, but no secrets can be read here; remove headersFrom or use a file:// location", item.Name, from.SecretRef.Name)
+			return nil, fmt.Errorf("plugin %s: headersFrom names the secret %q, but no secrets can be read here; remove headersFrom or use a file:// location",
+				item.Name, from.SecretRef.Name)
 		}
 		data, err := h.options.Secret(ctx, from.SecretRef.Name)
 		if err != nil {

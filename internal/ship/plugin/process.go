@@ -119,7 +119,8 @@ func (p *process) running(ctx context.Context) (*goplugin.Client, context.Cancel
 		p.client, p.impl = nil, nil
 	}
 	if wait := p.retryAt.Sub(now); wait > 0 && p.failures > 1 {
-		return nil, nil, nil, fmt.Errorf("plugin %s failed %d times in a row; the next start is in %s", p.item.Name, p.failures, wait.Round(time.Millisecond))
+		return nil, nil, nil, fmt.Errorf("plugin %s failed %d times in a row; the next start is in %s",
+			p.item.Name, p.failures, wait.Round(time.Millisecond))
 	}
 	if err := p.start(ctx); err != nil {
 		p.failed(time.Now())

@@ -106,7 +106,8 @@ func stepStatus(c StepCall, began, now metav1.Time, result types.RpcStepResult, 
 		out.Phase, out.Message = argo.StepPluginPhaseError, failed.Error()
 	case result.Phase != "":
 		if err := result.Phase.Validate(); err != nil {
-			return nil, fmt.Errorf("plugin %s: %s of step %d: could not validate rpc phase: %w; a plugin answers Running, Successful, Failed or Error", c.Step.Name, c.Operation, c.Index, err)
+			return nil, fmt.Errorf("plugin %s: %s of step %d: could not validate rpc phase: %w; a plugin answers Running, Successful, Failed or Error",
+				c.Step.Name, c.Operation, c.Index, err)
 		}
 		out.Phase = argo.StepPluginPhase(result.Phase)
 	}

@@ -101,7 +101,8 @@ func (r alb) Translate(in Intent, objects Objects) (Result, error) {
 			return Result{}, err
 		}
 		if !ingressServes(ingress, root) {
-			return Result{}, fmt.Errorf("%s: ingress `%s` has no rules using service %s backend; add a path with that service and the port name use-annotation, or correct %s", ref, name, root, albField)
+			return Result{}, fmt.Errorf("%s: ingress `%s` has no rules using service %s backend; add a path with that service and the port name use-annotation, or correct %s",
+				ref, name, root, albField)
 		}
 		if err := r.write(in, ingress, want); err != nil {
 			return Result{}, fmt.Errorf("%s: %w", ref, err)
@@ -227,7 +228,8 @@ func (r alb) action(targets []albTarget) (string, error) {
 	action := albAction{Type: "forward", ForwardConfig: albForward{TargetGroups: targets}}
 	if s := r.config.StickinessConfig; s != nil && s.Enabled {
 		if s.DurationSeconds < 1 || s.DurationSeconds > albStickySecondsMax {
-			return "", fmt.Errorf("stickinessConfig.durationSeconds is %d: TargetGroupStickinessConfig's duration must be between 1 and %d seconds (7 days)!", s.DurationSeconds, albStickySecondsMax)
+			return "", fmt.Errorf("stickinessConfig.durationSeconds is %d: TargetGroupStickinessConfig's duration must be between 1 and %d seconds (7 days)!",
+				s.DurationSeconds, albStickySecondsMax)
 		}
 		action.ForwardConfig.TargetGroupStickinessConfig = &albSticky{Enabled: true, DurationSeconds: s.DurationSeconds}
 	}

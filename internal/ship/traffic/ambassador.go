@@ -94,7 +94,8 @@ func (r ambassador) copy(in Intent, base, before *unstructured.Unstructured, ref
 	}
 	service := text(spec, "service")
 	if in.StableService == "" || !strings.Contains(service, in.StableService) {
-		return nil, fmt.Errorf("%s: spec.service %q does not lead to the stable service %q; correct it or spec.strategy.canary.stableService", r.ref(base.GetName()), service, in.StableService)
+		return nil, fmt.Errorf("%s: spec.service %q does not lead to the stable service %q; correct it or spec.strategy.canary.stableService",
+			r.ref(base.GetName()), service, in.StableService)
 	}
 	want := runtime.DeepCopyJSON(spec)
 	want["service"] = strings.Replace(service, in.StableService, in.CanaryService, 1)

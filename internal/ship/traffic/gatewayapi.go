@@ -159,7 +159,8 @@ func (r gatewayAPI) Translate(in Intent, objects Objects) (Result, error) {
 		}
 	}
 	if len(loaded) == 0 {
-		return Result{}, fmt.Errorf("spec.strategy.canary.trafficRouting.plugins[%s]: %w: no route has the labels of its selectors in namespace %s; label one, or name it", GatewayAPIPlugin, ErrMissing, r.namespace)
+		return Result{}, fmt.Errorf("spec.strategy.canary.trafficRouting.plugins[%s]: %w: no route has the labels of its selectors in namespace %s; label one, or name it",
+			GatewayAPIPlugin, ErrMissing, r.namespace)
 	}
 	result.Verified, result.Message = combine(loaded)
 	return result, nil

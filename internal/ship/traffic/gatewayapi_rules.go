@@ -43,9 +43,11 @@ func (g *gatewayRules) edit(object *unstructured.Unstructured) error {
 	}
 	if len(base) == 0 {
 		if g.route.RuleName != "" {
-			return fmt.Errorf("no rule named %q has backendRefs for both %q and %q; add them, or correct ruleName", g.route.RuleName, g.in.CanaryService, g.in.StableService)
+			return fmt.Errorf("no rule named %q has backendRefs for both %q and %q; add them, or correct ruleName",
+				g.route.RuleName, g.in.CanaryService, g.in.StableService)
 		}
-		return fmt.Errorf("no rule has backendRefs for both the canary service %q and the stable service %q; add the missing one", g.in.CanaryService, g.in.StableService)
+		return fmt.Errorf("no rule has backendRefs for both the canary service %q and the stable service %q; add the missing one",
+			g.in.CanaryService, g.in.StableService)
 	}
 	for _, rule := range base {
 		if err := g.weigh(rule); err != nil {

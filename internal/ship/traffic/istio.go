@@ -24,7 +24,8 @@ type istio struct {
 
 func newIstio(v Versions, namespace string, routing *argo.RolloutTrafficRouting) istio {
 	version := or(v.Istio, "v1alpha3")
-	return istio{namespace, routing.Istio, kind("networking.istio.io", version, "VirtualService"), kind("networking.istio.io", version, "DestinationRule")}
+	return istio{namespace, routing.Istio, kind("networking.istio.io", version,
+		"VirtualService"), kind("networking.istio.io", version, "DestinationRule")}
 }
 
 func (istio) Kind() string { return "Istio" }
@@ -105,7 +106,8 @@ func (r istio) Translate(in Intent, objects Objects) (Result, error) {
 			return Result{}, fmt.Errorf("%s: %w", ref, err)
 		}
 		falling = falling || e.falling
-		routes = changed(routes, objects[ref], object, "Updated VirtualService", fmt.Sprintf("VirtualService `%s` set to desiredWeight '%d'", ref.Name, in.Weight))
+		routes = changed(routes, objects[ref], object, "Updated VirtualService",
+			fmt.Sprintf("VirtualService `%s` set to desiredWeight '%d'", ref.Name, in.Weight))
 	}
 	// A canary that loses traffic loses it before its subset moves to other pods; one that gains traffic has its pods first.
 	if falling {

@@ -88,14 +88,16 @@ func (v *virtualService) named(routes []map[string]any) ([]int, error) {
 			}
 		}
 		if len(selected) > 1 {
-			return nil, fmt.Errorf("spec.http[] should be set in VirtualService and it must have exactly one route when omitting %s.virtualService.routes; list there the names of the routes to weigh", istioField)
+			return nil, fmt.Errorf("spec.http[] should be set in VirtualService and it must have exactly one route when omitting %s.virtualService.routes; list there the names of the routes to weigh",
+				istioField)
 		}
 		return selected, nil
 	}
 	for _, name := range v.config.Routes {
 		i := slices.IndexFunc(routes, func(route map[string]any) bool { return text(route, "name") == name })
 		if i < 0 {
-			return nil, fmt.Errorf("HTTP Route '%s' is not found in the defined Virtual Service; add it to spec.http, or correct %s.virtualService.routes", name, istioField)
+			return nil, fmt.Errorf("HTTP Route '%s' is not found in the defined Virtual Service; add it to spec.http, or correct %s.virtualService.routes",
+				name, istioField)
 		}
 		selected = append(selected, i)
 	}
@@ -106,7 +108,8 @@ func (v *virtualService) named(routes []map[string]any) ([]int, error) {
 func (v *virtualService) matching(section string, routes []map[string]any, choices int, match func(choice int, route map[string]any) bool) ([]int, error) {
 	if choices == 0 {
 		if len(routes) > 1 {
-			return nil, fmt.Errorf("spec.%[1]s[] should be set in VirtualService and it must have exactly one route when omitting %[2]s.virtualService.%[1]sRoutes; list there what the routes to weigh match", section, istioField)
+			return nil, fmt.Errorf("spec.%[1]s[] should be set in VirtualService and it must have exactly one route when omitting %[2]s.virtualService.%[1]sRoutes; list there what the routes to weigh match",
+				section, istioField)
 		}
 		return []int{0}[:len(routes)], nil
 	}
@@ -119,7 +122,8 @@ func (v *virtualService) matching(section string, routes []map[string]any, choic
 			}
 		}
 		if len(selected) == found {
-			return nil, fmt.Errorf("No matching %s routes found in the defined Virtual Service for %s.virtualService.%sRoutes[%d]; add one to spec.%s, or correct the selection", strings.ToUpper(section), istioField, section, c, section)
+			return nil, fmt.Errorf("No matching %s routes found in the defined Virtual Service for %s.virtualService.%sRoutes[%d]; add one to spec.%s, or correct the selection",
+				strings.ToUpper(section), istioField, section, c, section)
 		}
 	}
 	return selected, nil

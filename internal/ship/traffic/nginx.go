@@ -169,7 +169,8 @@ func (r nginx) rules(in Intent, stable *unstructured.Unstructured) ([]any, error
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("ingress `%s` has no rules using service %s backend; add a rule, or correct %s", stable.GetName(), in.StableService, nginxField)
+		return nil, fmt.Errorf("ingress `%s` has no rules using service %s backend; add a rule, or correct %s",
+			stable.GetName(), in.StableService, nginxField)
 	}
 	return out, nil
 }

@@ -39,7 +39,8 @@ func (in Intent) stableWeight() (int32, error) {
 		left -= d.Weight
 	}
 	if in.Weight < 0 || left < 0 {
-		return 0, fmt.Errorf("weight %d of the canary and the weights of experiments must be between 0 and %d together; lower one of them", in.Weight, in.max())
+		return 0, fmt.Errorf("weight %d of the canary and the weights of experiments must be between 0 and %d together; lower one of them",
+			in.Weight, in.max())
 	}
 	return left, nil
 }
@@ -47,7 +48,8 @@ func (in Intent) stableWeight() (int32, error) {
 // noExperiments is an error when there are destinations that a router cannot send traffic to.
 func (in Intent) noExperiments(kind string) error {
 	if len(in.Additional) > 0 {
-		return fmt.Errorf("%s cannot send traffic to the experiment service %q; remove the weight of the experiment's template or use istio, alb, smi or the Gateway API", kind, in.Additional[0].ServiceName)
+		return fmt.Errorf("%s cannot send traffic to the experiment service %q; remove the weight of the experiment's template or use istio, alb, smi or the Gateway API",
+			kind, in.Additional[0].ServiceName)
 	}
 	return nil
 }

@@ -56,7 +56,8 @@ func (r smi) Translate(in Intent, objects Objects) (Result, error) {
 		return Result{Changes: changed(nil, nil, after, "TrafficSplitCreated", fmt.Sprintf("TrafficSplit `%s` created", ref.Name))}, nil
 	}
 	if !in.controls(before) {
-		return Result{}, fmt.Errorf("%s: Rollout does not own TrafficSplit `%s`; delete it, or set spec.strategy.canary.trafficRouting.smi.trafficSplitName", ref, ref.Name)
+		return Result{}, fmt.Errorf("%s: Rollout does not own TrafficSplit `%s`; delete it, or set spec.strategy.canary.trafficRouting.smi.trafficSplitName",
+			ref, ref.Name)
 	}
 	after := editable(before)
 	have, _ := after.Object["spec"].(map[string]any)

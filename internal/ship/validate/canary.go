@@ -46,7 +46,8 @@ func zero(value *intstr.IntOrString) bool {
 func canaryServices(c *argo.CanaryStrategy, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if c.CanaryService != "" && c.CanaryService == c.StableService {
-		errs = append(errs, field.Invalid(path.Child("stableService"), c.StableService, "This rollout uses the same service for the stable and canary services, but two different services are required."))
+		errs = append(errs, field.Invalid(path.Child("stableService"), c.StableService,
+			"This rollout uses the same service for the stable and canary services, but two different services are required."))
 	}
 	errs = append(errs, pingPong(c, path)...)
 	if needsServices(c) {
@@ -79,7 +80,8 @@ func pingPong(c *argo.CanaryStrategy, path *field.Path) field.ErrorList {
 	}
 	var errs field.ErrorList
 	if t != nil && t.ALB == nil && t.Istio == nil && len(t.Plugins) == 0 {
-		errs = append(errs, field.Invalid(path.Child("trafficRouting", "alb"), t.ALB, "Ping-pong feature works with the ALB, Istio, and plugin-based traffic routers only"))
+		errs = append(errs, field.Invalid(path.Child("trafficRouting", "alb"), t.ALB,
+			"Ping-pong feature works with the ALB, Istio, and plugin-based traffic routers only"))
 	}
 	const both = "Ping service and Pong service must to be set to use Ping-Pong feature"
 	if p.PingService == "" {
@@ -89,10 +91,12 @@ func pingPong(c *argo.CanaryStrategy, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("pingPong", "pongService"), p.PongService, both))
 	}
 	if p.PingService == p.PongService {
-		errs = append(errs, field.Invalid(path.Child("pingPong", "pingService"), p.PingService, "This rollout uses the same service for the ping and pong services, but two different services are required."))
+		errs = append(errs, field.Invalid(path.Child("pingPong", "pingService"), p.PingService,
+			"This rollout uses the same service for the ping and pong services, but two different services are required."))
 	}
 	if t != nil && t.ALB != nil && t.ALB.RootService == "" {
-		errs = append(errs, field.Invalid(path.Child("trafficRouting", "alb", "rootService"), t.ALB.RootService, "Root service field is required for the configuration with ALB and ping-pong feature enabled"))
+		errs = append(errs, field.Invalid(path.Child("trafficRouting", "alb", "rootService"), t.ALB.RootService,
+			"Root service field is required for the configuration with ALB and ping-pong feature enabled"))
 	}
 	return errs
 }
@@ -102,7 +106,8 @@ func canaryScaling(c *argo.CanaryStrategy, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if c.TrafficRouting == nil {
 		if c.ScaleDownDelaySeconds != nil {
-			errs = append(errs, field.Invalid(path.Child("scaleDownDelaySeconds"), *c.ScaleDownDelaySeconds, "Canary scaleDownDelaySeconds can only be used with traffic routing"))
+			errs = append(errs, field.Invalid(path.Child("scaleDownDelaySeconds"), *c.ScaleDownDelaySeconds,
+				"Canary scaleDownDelaySeconds can only be used with traffic routing"))
 		}
 		if c.DynamicStableScale {
 			errs = append(errs, field.Invalid(path.Child("dynamicStableScale"), true, "Canary dynamicStableScale can only be used with traffic routing"))

@@ -22,13 +22,15 @@ func Experiment(e *argo.Experiment) []Problem {
 		case t.Name == "":
 			errs = append(errs, field.Required(at.Child("name"), fmt.Sprintf("Experiment %s has empty template name at index %d", e.Name, i)))
 		case names[t.Name]:
-			errs = append(errs, field.Invalid(at.Child("name"), t.Name, fmt.Sprintf("Experiment %s has repeated template name '%s' in templates", e.Name, t.Name)))
+			errs = append(errs, field.Invalid(at.Child("name"), t.Name,
+				fmt.Sprintf("Experiment %s has repeated template name '%s' in templates", e.Name, t.Name)))
 		}
 		names[t.Name] = true
 		errs = append(errs, templateSelector(t, i, at)...)
 		errs = append(errs, nonnegative(int64(orDefault(t.Replicas, replicasDefault)), at.Child("replicas"))...)
 		if t.MinReadySeconds > deadline {
-			errs = append(errs, field.Invalid(at.Child("minReadySeconds"), t.MinReadySeconds, fmt.Sprintf("MinReadySeconds cannot be longer than ProgressDeadlineSeconds. Check template index %d", i)))
+			errs = append(errs, field.Invalid(at.Child("minReadySeconds"), t.MinReadySeconds,
+				fmt.Sprintf("MinReadySeconds cannot be longer than ProgressDeadlineSeconds. Check template index %d", i)))
 		}
 	}
 	analyses := map[string]bool{}
@@ -48,7 +50,8 @@ func templateSelector(t *argo.TemplateSpec, index int, path *field.Path) field.E
 		return field.ErrorList{field.Required(at, missing(fmt.Sprintf(".Spec.Templates[%d].Selector", index)))}
 	}
 	if len(t.Selector.MatchLabels)+len(t.Selector.MatchExpressions) == 0 {
-		return field.ErrorList{field.Invalid(at, t.Selector, fmt.Sprintf("This experiment is selecting all pods at index %d. A non-empty selector is required.", index))}
+		return field.ErrorList{field.Invalid(at, t.Selector,
+			fmt.Sprintf("This experiment is selecting all pods at index %d. A non-empty selector is required.", index))}
 	}
 	errs := metav1validation.ValidateLabelSelector(t.Selector, metav1validation.LabelSelectorValidationOptions{}, at)
 	if len(errs) > 0 {

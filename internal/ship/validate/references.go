@@ -45,7 +45,8 @@ type Found struct {
 func References(ro *rollouts.Rollout, found Found) []Problem {
 	var errs field.ErrorList
 	if ref := ro.Spec.WorkloadRef; ref != nil && found.WorkloadMissing {
-		errs = append(errs, field.Invalid(field.NewPath("spec", "workloadRef"), ref.Kind+"/"+ref.Name, fmt.Sprintf("%s %q not found; create it, or correct workloadRef", ref.Kind, ref.Name)))
+		errs = append(errs, field.Invalid(field.NewPath("spec", "workloadRef"), ref.Kind+"/"+ref.Name,
+			fmt.Sprintf("%s %q not found; create it, or correct workloadRef", ref.Kind, ref.Name)))
 	}
 	for _, s := range services(&ro.Spec.Strategy) {
 		errs = append(errs, service(ro, s, found)...)
@@ -73,7 +74,8 @@ func services(s *argo.RolloutStrategy) []namedService {
 		at := path.Child("canary")
 		all = []namedService{{s.Canary.StableService, at.Child("stableService")}, {s.Canary.CanaryService, at.Child("canaryService")}}
 		if p := s.Canary.PingPong; p != nil {
-			all = append(all, namedService{p.PingService, at.Child("pingPong", "pingService")}, namedService{p.PongService, at.Child("pingPong", "pongService")})
+			all = append(all, namedService{p.PingService, at.Child("pingPong",
+				"pingService")}, namedService{p.PongService, at.Child("pingPong", "pongService")})
 		}
 	}
 	return slices.DeleteFunc(all, func(s namedService) bool { return s.name == "" })
@@ -94,7 +96,8 @@ func service(ro *rollouts.Rollout, s namedService, found Found) field.ErrorList 
 			continue
 		}
 		if value, ok := ro.Spec.Template.Labels[label]; !ok || value != object.Spec.Selector[label] {
-			errs = append(errs, field.Invalid(s.path, s.name, fmt.Sprintf("Service %q has unmatch label %q in rollout; select labels of the Rollout's template", s.name, label)))
+			errs = append(errs, field.Invalid(s.path, s.name,
+				fmt.Sprintf("Service %q has unmatch label %q in rollout; select labels of the Rollout's template", s.name, label)))
 		}
 	}
 	if owner := object.Annotations[managedByAnnotation]; owner != "" && owner != ro.Name {
@@ -151,7 +154,8 @@ func templates(ro *rollouts.Rollout, a namedAnalysis, found Found) field.ErrorLi
 	for i := range spec.Metrics {
 		if m := &spec.Metrics[i]; endless(m, spec.Args) {
 			name := owner(all, m.Name)
-			errs = append(errs, field.Invalid(path, name, fmt.Sprintf("AnalysisTemplate %s has metric %s which runs indefinitely. Invalid value for count: %v; give it a count, or remove the interval", name, m.Name, m.Count)))
+			errs = append(errs, field.Invalid(path, name,
+				fmt.Sprintf("AnalysisTemplate %s has metric %s which runs indefinitely. Invalid value for count: %v; give it a count, or remove the interval", name, m.Name, m.Count)))
 		}
 	}
 	return errs

@@ -62,7 +62,8 @@ func workload(spec *argo.RolloutSpec, path *field.Path) field.ErrorList {
 	}
 	ref, at := spec.WorkloadRef, path.Child("workloadRef")
 	if !spec.TemplateResolvedFromRef && !spec.EmptyTemplate() {
-		errs = append(errs, field.Forbidden(path.Child("template"), "template must be empty for workload reference rollout; remove it, or remove workloadRef"))
+		errs = append(errs, field.Forbidden(path.Child("template"),
+			"template must be empty for workload reference rollout; remove it, or remove workloadRef"))
 	}
 	kinds := []string{"apps/v1 Deployment", "apps/v1 ReplicaSet", "v1 PodTemplate"}
 	if kind := ref.APIVersion + " " + ref.Kind; !slices.Contains(kinds, kind) {
@@ -84,7 +85,8 @@ func strategy(ro *rollouts.Rollout, path *field.Path) field.ErrorList {
 	case s.BlueGreen == nil && s.Canary == nil:
 		return field.ErrorList{field.Required(path, missing(".spec.strategy.canary or .spec.strategy.blueGreen"))}
 	case s.BlueGreen != nil && s.Canary != nil:
-		return field.ErrorList{field.Invalid(path, "blueGreen: true canary: true", "Multiple Strategies can not be listed; remove one of canary and blueGreen")}
+		return field.ErrorList{field.Invalid(path, "blueGreen: true canary: true",
+			"Multiple Strategies can not be listed; remove one of canary and blueGreen")}
 	case s.BlueGreen != nil:
 		return blueGreen(ro, path.Child("blueGreen"))
 	}
@@ -98,12 +100,14 @@ func blueGreen(ro *rollouts.Rollout, path *field.Path) field.ErrorList {
 	case s.ActiveService == "":
 		errs = append(errs, field.Required(path.Child("activeService"), missing(".spec.strategy.blueGreen.activeService")))
 	case s.ActiveService == s.PreviewService:
-		errs = append(errs, field.Invalid(path.Child("activeService"), s.ActiveService, "This rollout uses the same service for the active and preview services, but two different services are required."))
+		errs = append(errs, field.Invalid(path.Child("activeService"), s.ActiveService,
+			"This rollout uses the same service for the active and preview services, but two different services are required."))
 	}
 	errs = append(errs, nonnegative(int64(orDefault(s.PreviewReplicaCount, 0)), path.Child("previewReplicaCount"))...)
 	errs = append(errs, intOrPercent(s.MaxUnavailable, path.Child("maxUnavailable"))...)
 	if limit := s.ScaleDownDelayRevisionLimit; limit != nil && *limit > orDefault(ro.Spec.RevisionHistoryLimit, revisionHistoryDefault) {
-		errs = append(errs, field.Invalid(path.Child("scaleDownDelayRevisionLimit"), *limit, "This rollout's revision history limit can not be smaller than the rollout's scale down limit; raise spec.revisionHistoryLimit"))
+		errs = append(errs, field.Invalid(path.Child("scaleDownDelayRevisionLimit"), *limit,
+			"This rollout's revision history limit can not be smaller than the rollout's scale down limit; raise spec.revisionHistoryLimit"))
 	}
 	for _, a := range []struct {
 		name string
@@ -123,7 +127,8 @@ func antiAffinity(a *argo.AntiAffinity, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	preferred, required := a.PreferredDuringSchedulingIgnoredDuringExecution, a.RequiredDuringSchedulingIgnoredDuringExecution
 	if (preferred == nil) == (required == nil) {
-		value := fmt.Sprintf("antiAffinity.PreferredDuringSchedulingIgnoredDuringExecution: %t antiAffinity.RequiredDuringSchedulingIgnoredDuringExecution: %t", preferred != nil, required != nil)
+		value := fmt.Sprintf("antiAffinity.PreferredDuringSchedulingIgnoredDuringExecution: %t antiAffinity.RequiredDuringSchedulingIgnoredDuringExecution: %t",
+			preferred != nil, required != nil)
 		errs = append(errs, field.Invalid(path, value, "AntiAffinity must have exactly one strategy listed"))
 	}
 	if preferred != nil && (preferred.Weight < 1 || preferred.Weight > 100) {

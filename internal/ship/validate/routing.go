@@ -95,7 +95,8 @@ func ingresses(t *argo.RolloutTrafficRouting, path *field.Path) field.ErrorList 
 	if a := t.ALB; a != nil {
 		form(path.Child("alb"), a.Ingress != "", a.Ingresses != nil, "Ingress or Ingresses")
 		if s := a.StickinessConfig; s != nil && s.Enabled && (s.DurationSeconds < 1 || s.DurationSeconds > 604800) {
-			errs = append(errs, field.Invalid(path.Child("alb", "stickinessConfig", "durationSeconds"), s.DurationSeconds, "TargetGroupStickinessConfig's duration must be between 1 and 604800 seconds (7 days)!"))
+			errs = append(errs, field.Invalid(path.Child("alb", "stickinessConfig", "durationSeconds"), s.DurationSeconds,
+				"TargetGroupStickinessConfig's duration must be between 1 and 604800 seconds (7 days)!"))
 		}
 	}
 	return errs
@@ -122,13 +123,15 @@ func istio(i *argo.IstioTrafficRouting, path *field.Path) field.ErrorList {
 		}
 	}
 	if d := i.DestinationRule; d != nil {
-		for _, f := range []struct{ name, value string }{{"name", d.Name}, {"canarySubsetName", d.CanarySubsetName}, {"stableSubsetName", d.StableSubsetName}} {
+		for _, f := range []struct{ name, value string }{{"name",
+			d.Name}, {"canarySubsetName", d.CanarySubsetName}, {"stableSubsetName", d.StableSubsetName}} {
 			if f.value == "" {
 				errs = append(errs, field.Required(path.Child("destinationRule", f.name), "a DestinationRule is used by its name and the names of two subsets"))
 			}
 		}
 		if d.CanarySubsetName != "" && d.CanarySubsetName == d.StableSubsetName {
-			errs = append(errs, field.Invalid(path.Child("destinationRule", "canarySubsetName"), d.CanarySubsetName, "canary and stable need two different subsets"))
+			errs = append(errs, field.Invalid(path.Child("destinationRule",
+				"canarySubsetName"), d.CanarySubsetName, "canary and stable need two different subsets"))
 		}
 	}
 	return errs

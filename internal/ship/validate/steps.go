@@ -22,11 +22,13 @@ func step(ro *rollouts.Rollout, index int, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(path.Child("setWeight"), *s.SetWeight, fmt.Sprintf("SetWeight needs to be between 0 and %d", highest)))
 	}
 	if s.Pause != nil && s.Pause.DurationSeconds() < 0 {
-		errs = append(errs, field.Invalid(path.Child("pause", "duration"), s.Pause.Duration.String(), "Duration needs to be greater than 0; write seconds, or a duration such as 30s, 5m or 1h"))
+		errs = append(errs, field.Invalid(path.Child("pause", "duration"), s.Pause.Duration.String(),
+			"Duration needs to be greater than 0; write seconds, or a duration such as 30s, 5m or 1h"))
 	}
 	if scale := s.SetCanaryScale; scale != nil {
 		if c.TrafficRouting == nil {
-			errs = append(errs, field.Required(field.NewPath("spec", "strategy", "canary", "trafficRouting"), "SetCanaryScale requires TrafficRouting to be set"))
+			errs = append(errs, field.Required(field.NewPath("spec", "strategy",
+				"canary", "trafficRouting"), "SetCanaryScale requires TrafficRouting to be set"))
 		}
 		errs = append(errs, nonnegative(int64(orDefault(scale.Weight, 0)), path.Child("setCanaryScale", "weight"))...)
 		errs = append(errs, nonnegative(int64(orDefault(scale.Replicas, 0)), path.Child("setCanaryScale", "replicas"))...)
@@ -60,7 +62,8 @@ func maxWeight(c *argo.CanaryStrategy) int32 {
 // stepKeys checks that a step does exactly one thing.
 func stepKeys(s *argo.CanaryStep, path *field.Path) field.ErrorList {
 	keys := map[string]bool{"experiment": s.Experiment != nil, "pause": s.Pause != nil, "setWeight": s.SetWeight != nil, "analysis": s.Analysis != nil,
-		"setCanaryScale": s.SetCanaryScale != nil, "setHeaderRoute": s.SetHeaderRoute != nil, "setMirrorRoute": s.SetMirrorRoute != nil, "plugin": s.Plugin != nil}
+		"setCanaryScale": s.SetCanaryScale != nil, "setHeaderRoute": s.SetHeaderRoute != nil,
+		"setMirrorRoute": s.SetMirrorRoute != nil, "plugin": s.Plugin != nil}
 	var set []string
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		if keys[key] {
@@ -142,7 +145,8 @@ func stringMatch(m *argo.StringMatch, path *field.Path) field.ErrorList {
 // managedRoute checks that a step's route is one that the Rollout may add and take away.
 func managedRoute(t *argo.RolloutTrafficRouting, name string, path *field.Path) field.ErrorList {
 	if t.ManagedRoutes == nil {
-		return field.ErrorList{field.Required(field.NewPath("spec", "strategy", "canary", "trafficRouting", "managedRoutes"), missing("spec.strategy.canary.trafficRouting.managedRoutes"))}
+		return field.ErrorList{field.Required(field.NewPath("spec", "strategy", "canary",
+			"trafficRouting", "managedRoutes"), missing("spec.strategy.canary.trafficRouting.managedRoutes"))}
 	}
 	if slices.ContainsFunc(t.ManagedRoutes, func(m argo.MangedRoutes) bool { return m.Name == name }) {
 		return nil
@@ -170,14 +174,17 @@ func experimentStep(ro *rollouts.Rollout, index int, path *field.Path) field.Err
 		total += *template.Weight
 		switch {
 		case t == nil:
-			errs = append(errs, field.Invalid(at.Child("weight"), *template.Weight, "Experiment template weight cannot be set unless TrafficRouting is enabled"))
+			errs = append(errs, field.Invalid(at.Child("weight"), *template.Weight,
+				"Experiment template weight cannot be set unless TrafficRouting is enabled"))
 		case t.ALB == nil && t.SMI == nil && t.Istio == nil && len(t.Plugins) == 0:
-			errs = append(errs, field.Invalid(at.Child("weight"), *template.Weight, "Experiment template weight is only available for TrafficRouting with SMI, ALB, Istio and Plugins at this time"))
+			errs = append(errs, field.Invalid(at.Child("weight"), *template.Weight,
+				"Experiment template weight is only available for TrafficRouting with SMI, ALB, Istio and Plugins at this time"))
 		}
 		errs = append(errs, nonnegative(int64(*template.Weight), at.Child("weight"))...)
 	}
 	if highest := maxWeight(c); total > 0 && t != nil && total+weightAt(c, index) > highest {
-		errs = append(errs, field.Invalid(path.Child("templates"), total, fmt.Sprintf("the weights of the templates and the canary's own %d must not exceed %d together", weightAt(c, index), highest)))
+		errs = append(errs, field.Invalid(path.Child("templates"), total,
+			fmt.Sprintf("the weights of the templates and the canary's own %d must not exceed %d together", weightAt(c, index), highest)))
 	}
 	analyses := map[string]bool{}
 	for i := range e.Analyses {
@@ -253,7 +260,8 @@ func arguments(ro *rollouts.Rollout, args []argo.AnalysisRunArgument, path *fiel
 		}
 		if ref := from.FieldRef; ref != nil && strings.HasPrefix(ref.FieldPath, "metadata") {
 			if _, err := fieldpath.ExtractFieldPathAsString(ro, ref.FieldPath); err != nil {
-				errs = append(errs, field.Invalid(at.Child("fieldRef", "fieldPath"), ref.FieldPath, "Analyses arguments must refer to valid object metadata supported by downwardAPI"))
+				errs = append(errs, field.Invalid(at.Child("fieldRef", "fieldPath"), ref.FieldPath,
+					"Analyses arguments must refer to valid object metadata supported by downwardAPI"))
 			}
 		}
 	}

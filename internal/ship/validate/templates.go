@@ -156,7 +156,8 @@ func web(w *argo.WebMetric, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Required(path.Child("url"), "give the URL to ask"))
 	}
 	if w.Body != "" && w.JSONBody != nil {
-		errs = append(errs, field.Invalid(path.Child("jsonBody"), string(w.JSONBody), "use either Body or JSONBody; both cannot exists for WebMetric payload"))
+		errs = append(errs, field.Invalid(path.Child("jsonBody"), string(w.JSONBody),
+			"use either Body or JSONBody; both cannot exists for WebMetric payload"))
 	}
 	if method := string(w.Method); (w.Body != "" || w.JSONBody != nil) && (method == "" || method == http.MethodGet) {
 		errs = append(errs, field.Invalid(path.Child("method"), method, "Body/JSONBody can only be used with POST or PUT WebMetric Method types"))

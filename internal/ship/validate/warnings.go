@@ -54,7 +54,8 @@ func Warnings(raw []byte) []Problem {
 	for i, m := range o.Spec.Metrics {
 		if p := m.Provider.Prometheus; p != nil {
 			if _, ok := p.Authentication["basicAuth"]; ok {
-				out = append(out, Problem{fmt.Sprintf("spec.metrics[%d].provider.prometheus.authentication.basicAuth", i), "newer than the API that Fairway serves (v1.10.1) and without effect; put the credentials into a header from a secret argument"})
+				out = append(out, Problem{fmt.Sprintf("spec.metrics[%d].provider.prometheus.authentication.basicAuth", i),
+					"newer than the API that Fairway serves (v1.10.1) and without effect; put the credentials into a header from a secret argument"})
 			}
 		}
 	}
