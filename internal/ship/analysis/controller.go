@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -38,6 +39,9 @@ const (
 	// againAfter is when a run is looked at again whose write met a newer version, or for which the pool had no room.
 	againAfter = 20 * time.Millisecond
 	fullAfter  = time.Second
+	// retryFirst and retryMost bound the wait after a failure; it doubles between them.
+	retryFirst = 5 * time.Millisecond
+	retryMost  = 20 * time.Second
 )
 
 // Controller carries AnalysisRuns out. Fill in the fields, then call SetUp.
@@ -103,7 +107,8 @@ func (c *Controller) SetUp(m manager.Manager) error {
 			c.queue = q // measurements come back by it; none begins before the controller runs
 			return nil
 		})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: c.Workers}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: c.Workers, UsePriorityQueue: ptr.To(false), // that one wakes twice a second
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryMost)}).
 		Complete(c)
 }
 

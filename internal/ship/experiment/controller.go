@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -33,6 +34,9 @@ const (
 	roundsMax = 10
 	// againAfter is when an Experiment is looked at again for which the cache was behind.
 	againAfter = 20 * time.Millisecond
+	// retryFirst and retryMost bound the wait after a failure; it doubles between them.
+	retryFirst = 5 * time.Millisecond
+	retryMost  = 20 * time.Second
 )
 
 // Controller carries Experiments out. Fill in the fields, then call SetUp.
@@ -88,7 +92,8 @@ func (c *Controller) SetUp(ctx context.Context, m manager.Manager) error {
 		Owns(&appsv1.ReplicaSet{}, builder.WithPredicates(onlyUpdates(replicasChanged))).
 		Owns(&corev1.Service{}, builder.WithPredicates(onlyUpdates(func(_, _ client.Object) bool { return false }))).
 		Owns(&argo.AnalysisRun{}, builder.WithPredicates(onlyUpdates(phaseChanged))).
-		WithOptions(controller.Options{MaxConcurrentReconciles: c.Workers}).
+		WithOptions(controller.Options{MaxConcurrentReconciles: c.Workers, UsePriorityQueue: ptr.To(false), // that one wakes twice a second
+			RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](retryFirst, retryMost)}).
 		Complete(c)
 }
 
