@@ -52,7 +52,7 @@ func load(t testing.TB, file string) golden {
 }
 
 // world makes Objects, with numbers as the API machinery has them.
-func world(t testing.TB, list []map[string]any) Objects {
+func world(t fataler, list []map[string]any) Objects {
 	t.Helper()
 	objects := Objects{}
 	for _, o := range list {
@@ -67,6 +67,12 @@ func world(t testing.TB, list []map[string]any) Objects {
 		objects[refOf(u)] = u
 	}
 	return objects
+}
+
+// fataler is what tests and properties have in common.
+type fataler interface {
+	Helper()
+	Fatal(...any)
 }
 
 func refOf(u *unstructured.Unstructured) Ref {

@@ -109,10 +109,11 @@ func (r nginx) canary(in Intent, stable, before *unstructured.Unstructured, ref 
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	maps.Copy(annotations, r.annotations(in, stable))
-	if in.Routing == nil || in.Routing.MaxTrafficWeight == nil {
-		delete(annotations, r.prefix()+"/canary-weight-total")
+	wanted := r.annotations(in, stable)
+	if total := r.prefix() + "/canary-weight-total"; wanted[total] == "" {
+		delete(annotations, total) // the maximum is 100 again
 	}
+	maps.Copy(annotations, wanted)
 	after.SetAnnotations(annotations)
 	return after, nil
 }

@@ -2,6 +2,8 @@ package traffic
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -223,5 +225,82 @@ func TestWeightsThatCannotSumUpAreAnErrorInEveryRouter(t *testing.T) {
 		if _, _, _, err := translate(in, objects); err == nil {
 			t.Errorf("%s: an experiment without room is no error", f.file)
 		}
+	}
+}
+
+// spoil replaces one value somewhere below at by one of another kind, or takes it away.
+func spoil(t *rapid.T, at map[string]any) {
+	for depth := 0; ; depth++ {
+		keys := slices.Sorted(maps.Keys(at))
+		if len(keys) == 0 {
+			return
+		}
+		key := rapid.SampledFrom(keys).Draw(t, "key")
+		var inner map[string]any
+		switch v := at[key].(type) {
+		case map[string]any:
+			inner = v
+		case []any:
+			if len(v) > 0 {
+				inner, _ = v[rapid.IntRange(0, len(v)-1).Draw(t, "index")].(map[string]any)
+			}
+		}
+		if inner != nil && rapid.IntRange(0, 5).Draw(t, "deeper") > 0 {
+			at = inner
+			continue
+		}
+		switch rapid.IntRange(0, 5).Draw(t, "by") {
+		case 0:
+			delete(at, key)
+		case 1:
+			at[key] = "text"
+		case 2:
+			at[key] = int64(7)
+		case 3:
+			at[key] = []any{"a", int64(1), map[string]any{}}
+		case 4:
+			at[key] = map[string]any{"a": []any{}}
+		case 5:
+			at[key] = nil
+		}
+		return
+	}
+}
+
+func TestObjectsThatAreNotAsTheirSchemasSayAreErrorsAndNeverWrittenInPart(t *testing.T) {
+	t.Parallel()
+	for _, f := range routerFixtures {
+		t.Run(f.file, func(t *testing.T) {
+			t.Parallel()
+			g := load(t, "testdata/"+f.file+".yaml")
+			rest := restOf(g)
+			if len(g.Objects) == 0 {
+				t.Skip("there is nothing to spoil")
+			}
+			rapid.Check(t, func(t *rapid.T) {
+				objects := world(t, g.Objects)
+				for range rapid.IntRange(1, 4).Draw(t, "times") {
+					refs := slices.SortedFunc(maps.Keys(objects), func(a, b Ref) int { return strings.Compare(a.String(), b.String()) })
+					o := objects[rapid.SampledFrom(refs).Draw(t, "object")]
+					if spec, ok := o.Object["spec"].(map[string]any); ok {
+						spoil(t, spec)
+					}
+				}
+				before := snapshot(objects)
+				in := drawIntent(t, rest, f.experiments, f.headers, f.mirrors, f.exactOnly)
+				after, _, writes, err := translate(in, objects)
+				if !same(before, objects) {
+					t.Fatal("the objects given were changed")
+				}
+				if err != nil && (writes > 0 || !same(after, objects)) {
+					t.Fatal("something was written although there was an error", err)
+				}
+				if err == nil {
+					if _, _, writes, err := translate(in, after); err != nil || writes > 0 {
+						t.Fatalf("the second translation writes %d times (%v)", writes, err)
+					}
+				}
+			})
+		})
 	}
 }
