@@ -1,10 +1,11 @@
 package live_test
 
 import (
+	"fmt"
 	"testing"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
-	corev1 "k8s.io/api/core/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
@@ -21,7 +22,7 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: app, image: "web:1"}]}
   strategy:
-    blueGreen: {activeService: web, previewService: web-preview, autoPromotionEnabled: false, scaleDownDelaySeconds: 2}
+    blueGreen: {activeService: web, previewService: web-preview, autoPromotionEnabled: false, scaleDownDelaySeconds: 3}
 `
 
 func TestBlueGreenSwitchesWhenPromotedAndThenScalesTheOldDown(t *testing.T) {
@@ -43,10 +44,12 @@ func TestBlueGreenSwitchesWhenPromotedAndThenScalesTheOldDown(t *testing.T) {
 	if ro.Status.StableRS != second {
 		t.Errorf("%s is stable, want %s", ro.Status.StableRS, second)
 	}
-	old := sets(t, c, ns)[first]
-	if *old.Spec.Replicas != 2 || old.Annotations[rollout.DeadlineAnnotation] == "" {
-		t.Errorf("the old ReplicaSet has %d pods and deadline %q, want 2 and a deadline", *old.Spec.Replicas, old.Annotations[rollout.DeadlineAnnotation])
-	}
+	kubetest.Eventually(t, c, sets(t, c, ns)[first], func(old *appsv1.ReplicaSet) string {
+		if *old.Spec.Replicas != 2 || old.Annotations[rollout.DeadlineAnnotation] == "" {
+			return fmt.Sprintf("the old ReplicaSet has %d pods and deadline %q, want 2 and a deadline", *old.Spec.Replicas, old.Annotations[rollout.DeadlineAnnotation])
+		}
+		return ""
+	})
 	await(t, c, ro, argo.RolloutPhaseHealthy, func(ro *rollouts.Rollout) string {
 		if ro.Status.Replicas != 2 {
 			return "the old pods are still there"
@@ -59,6 +62,6 @@ func selects(t *testing.T, c *kubetest.Cluster, ns, name, hash string) {
 	t.Helper()
 	svc, err := c.Client.CoreV1().Services(ns).Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil || svc.Spec.Selector[rollout.HashLabel] != hash {
-		t.Errorf("service %s selects %s, %v; want %s", name, (*corev1.Service)(svc).Spec.Selector[rollout.HashLabel], err, hash)
+		t.Errorf("service %s selects %s, %v; want %s", name, svc.Spec.Selector[rollout.HashLabel], err, hash)
 	}
 }

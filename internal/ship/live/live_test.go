@@ -16,6 +16,7 @@ import (
 	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -26,6 +27,7 @@ import (
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/yaml"
@@ -44,6 +46,7 @@ var kinds = []string{"rollouts.argoproj.io", "analysistemplates.argoproj.io", "c
 
 var (
 	once    sync.Once
+	quiet   sync.Once
 	running *kubetest.Cluster
 	current *house
 	crds    error
@@ -191,6 +194,7 @@ func startWith(t testing.TB, c *kubetest.Cluster, change func(*rollout.Controlle
 	cfg := rest.CopyConfig(c.Config)
 	cfg.ContentType, cfg.AcceptContentTypes = "", ""
 	again := true
+	quiet.Do(func() { ctrllog.SetLogger(logr.Discard()) })
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	h := &house{writes: &counting{by: map[string]int{}}}
 	m, err := manager.New(cfg, manager.Options{Scheme: c.Scheme, Metrics: metricsserver.Options{BindAddress: "0"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -113,16 +114,18 @@ func TestUpdateOfThePeerIsTakenOverWithNoPodRestarted(t *testing.T) {
 	}
 }
 
-// peerSet is a ReplicaSet as Argo Rollouts makes it.
+// peerSet is a ReplicaSet as Argo Rollouts makes it; without an owner when the Rollout is not there yet.
 func peerSet(t *testing.T, c *kubetest.Cluster, ro *rollouts.Rollout, hash, revision string, n int32, image string) *appsv1.ReplicaSet {
 	t.Helper()
 	labels := map[string]string{"app": "web", rollout.HashLabel: hash}
 	template := *ro.Spec.Template.DeepCopy()
 	template.Labels, template.Spec.Containers[0].Image = labels, image
 	rs := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: ro.Namespace, Name: ro.Name + "-" + hash, Labels: labels,
-		Annotations:     map[string]string{rollout.RevisionAnnotation: revision, rollout.DesiredReplicasAnnotation: "4"},
-		OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(ro, rollout.Kind)}},
+		Annotations: map[string]string{rollout.RevisionAnnotation: revision, rollout.DesiredReplicasAnnotation: strconv.Itoa(int(*ro.Spec.Replicas))}},
 		Spec: appsv1.ReplicaSetSpec{Replicas: &n, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template}}
+	if ro.UID != "" {
+		rs.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(ro, rollout.Kind)}
+	}
 	create(t, c, rs)
 	return rs
 }
@@ -139,24 +142,30 @@ func sameKeys[K comparable, V any](a, b map[K]V) bool {
 	return true
 }
 
-func TestReplicaSetsOfADeletedRolloutAreAdoptedByTheNextOne(t *testing.T) {
+func TestReplicaSetsLeftByADeletedRolloutAreAdoptedByTheNextOne(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t)
 	ns := c.Namespace(t)
 	ro := read(t, &rollouts.Rollout{}, ns, one)
+	rs := peerSet(t, c, ro, rollout.Hash(&ro.Spec.Template, nil), "4", 1, "web:1")
+	kubetest.Eventually(t, c, rs, func(rs *appsv1.ReplicaSet) string {
+		if rs.Status.AvailableReplicas != 1 {
+			return "its pod is not available"
+		}
+		return ""
+	})
+	before := pods(t, c, ns)
 	create(t, c, ro)
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
-	before := pods(t, c, ns)
-	if err := c.Objects.Delete(t.Context(), ro, client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
-		t.Fatal(err)
-	}
-	kubetest.Gone(t, c, ro)
-	again := read(t, &rollouts.Rollout{}, ns, one)
-	create(t, c, again)
-	await(t, c, again, argo.RolloutPhaseHealthy, nil)
 	if after := pods(t, c, ns); !sameKeys(before, after) {
 		t.Errorf("pods before %v, after %v", before, after)
 	}
+	kubetest.Eventually(t, c, rs, func(rs *appsv1.ReplicaSet) string {
+		if owner := metav1.GetControllerOf(rs); owner == nil || owner.UID != ro.UID {
+			return "it is not adopted"
+		}
+		return ""
+	})
 }
 
 // dying is a client that fails for good after some writes, as a process does that is killed.
