@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -144,9 +145,13 @@ func templates(ro *rollouts.Rollout, a namedAnalysis, found Found) field.ErrorLi
 	if len(errs) > 0 || len(all) == 0 || incomplete(a.Templates, found) {
 		return errs
 	}
-	spec, err := analysis.Spec(a.Templates, found.Templates, sampleArgs(ro, a.Args), a.DryRun, a.MeasurementRetention)
+	args, known := sampleArgs(ro, a.Args)
+	spec, err := analysis.Spec(a.Templates, found.Templates, args, a.DryRun, a.MeasurementRetention)
 	if err != nil {
 		return append(errs, field.Invalid(path, names(all), err.Error()))
+	}
+	if why := cannotStart(spec); why != "" && known {
+		return append(errs, field.Invalid(path, names(all), why))
 	}
 	if a.background {
 		return errs
@@ -227,21 +232,32 @@ func owner(all []foundTemplate, metric string) string {
 	return all[i].name
 }
 
-// sampleArgs gives arguments the values they would have, or any where only a running update has one.
-func sampleArgs(ro *rollouts.Rollout, from []argo.AnalysisRunArgument) []argo.Argument {
+// cannotStart is why a run with this spec would end with an error before it measures anything, "" when it would not.
+func cannotStart(spec argo.AnalysisRunSpec) string {
+	status := analysis.Assess(&argo.AnalysisRun{Spec: spec}, time.Time{}).Status
+	if status.Phase != argo.AnalysisPhaseError {
+		return ""
+	}
+	return status.Message
+}
+
+// sampleArgs gives arguments the values they would have. Where only a running update has one it is any, and known is false.
+func sampleArgs(ro *rollouts.Rollout, from []argo.AnalysisRunArgument) (args []argo.Argument, known bool) {
 	object := map[string]any{}
 	if b, err := json.Marshal(ro); err == nil {
 		_ = json.Unmarshal(b, &object) // what was just marshalled can be read
 	}
-	out := make([]argo.Argument, len(from))
+	args, known = make([]argo.Argument, len(from)), true
 	for i := range from {
 		value := "value"
-		if args, err := analysis.Args(from[i:i+1], object, "hash-of-stable", "hash-of-latest"); err == nil {
-			value = *args[0].Value
+		if one, err := analysis.Args(from[i:i+1], object, "hash-of-stable", "hash-of-latest"); err == nil {
+			value = *one[0].Value
+		} else {
+			known = false
 		}
-		out[i] = argo.Argument{Name: from[i].Name, Value: &value}
+		args[i] = argo.Argument{Name: from[i].Name, Value: &value}
 	}
-	return out
+	return args, known
 }
 
 // endless tells whether a metric has an interval and no count, with the arguments in place.

@@ -22,7 +22,8 @@ func ClusterAnalysisTemplate(t *argo.ClusterAnalysisTemplate) []Problem {
 	return problems(templateSpec(&t.Spec))
 }
 
-// AnalysisRun checks a run by itself: all its arguments must have values, and all its rules must match a metric.
+// AnalysisRun checks a run by itself: all its arguments must have values, all its rules must match a metric, and with the
+// arguments in place its metrics must be such that it can start.
 func AnalysisRun(run *argo.AnalysisRun) []Problem {
 	path := field.NewPath("spec")
 	errs := metrics(run.Spec.Metrics, path.Child("metrics"))
@@ -35,7 +36,11 @@ func AnalysisRun(run *argo.AnalysisRun) []Problem {
 			errs = append(errs, field.Required(path.Child("args").Index(i), fmt.Sprintf("args.%s was not resolved; give it a value", arg.Name)))
 		}
 	}
-	return problems(append(errs, rules(run.Spec.DryRun, run.Spec.MeasurementRetention, run.Spec.Metrics, true, path)...))
+	errs = append(errs, rules(run.Spec.DryRun, run.Spec.MeasurementRetention, run.Spec.Metrics, true, path)...)
+	if why := cannotStart(run.Spec); why != "" && len(errs) == 0 {
+		errs = append(errs, field.Invalid(path, run.Name, why))
+	}
+	return problems(errs)
 }
 
 func templateSpec(s *argo.AnalysisTemplateSpec) field.ErrorList {

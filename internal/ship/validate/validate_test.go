@@ -290,7 +290,14 @@ func TestTemplatesAndRunsAreChecked(t *testing.T) {
 	if err := yaml.Unmarshal([]byte("spec: {args: [{name: x}, {name: y, value: z}]}"), run); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "run", AnalysisRun(run), []string{"spec.metrics: Required value: no metrics specified", "spec.args[0]: Required value: args.x was not resolved"})
+	late := &argo.AnalysisRun{}
+	if err := yaml.Unmarshal([]byte("metadata: {name: r}\nspec: {args: [{name: x, value: z}], metrics: [{name: m, provider: {web: {url: '{{args.y}}'}}}]}"), late); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, "run with an unknown placeholder", AnalysisRun(late), []string{`spec: Invalid value: "r": Unable to resolve metric arguments: failed to resolve {{args.y}}`})
+	late.Spec.Metrics[0].Provider.Web.URL = "{{args.x}}"
+	expect(t, "run", AnalysisRun(late), nil)
+	expect(t, "run without values", AnalysisRun(run), []string{"spec.metrics: Required value: no metrics specified", "spec.args[0]: Required value: args.x was not resolved"})
 }
 
 func TestExperimentsAreChecked(t *testing.T) {
