@@ -128,7 +128,7 @@ func TestImageFailuresAlternateErrorAndBackOffWithDoublingDelays(t *testing.T) {
 func TestConventionalReferencesFail(t *testing.T) {
 	t.Parallel()
 	for ref, want := range map[string]bool{
-		"nginx:1.27": false, "registry.example.org/team/app:v2": false, "shop/nonexistent-thing": true, "app:does-not-exist": true, "app:nonexistent": true,
+		"nginx:1.27": false, "registry.example.org/team/app:v2": false, "shop/nonexistent-thing": true, "webserver:404": true, "app:does-not-exist": true, "app:nonexistent": true,
 		"invalid.registry/x": true, "registry.invalid/x:1": true, "registry.invalid:5000/x": true, "web-argo-error": true,
 	} {
 		if got := failingReference(ref); got != want {

@@ -248,7 +248,7 @@ func (w *imageWorld) overLimit(store *imageStore, now time.Time) bool {
 }
 
 // failingReferences are conventions for images that do not exist.
-var failingReferences = []string{"*-argo-error", "*:error", "nonexistent*", "*/nonexistent*", "*:nonexistent", "*:non-existent", "*:does-not-exist", "invalid.*/*"}
+var failingReferences = []string{"*-argo-error", "*:error", "*:404", "nonexistent*", "*/nonexistent*", "*:nonexistent", "*:non-existent", "*:does-not-exist", "invalid.*/*"}
 
 func failingReference(ref string) bool {
 	for _, g := range failingReferences {
