@@ -118,6 +118,7 @@ func Assess(run *argo.AnalysisRun, now time.Time) Verdict {
 	if v.Status.StartedAt == nil {
 		v.Status.StartedAt = &metav1.Time{Time: now}
 	}
+	v.arrange(metrics)
 	ending := terminating(run)
 	v.judge(metrics, ending)
 	if !ending && wentBad(&v.Status) { // one bad metric ends the others
@@ -132,6 +133,17 @@ func Assess(run *argo.AnalysisRun, now time.Time) Verdict {
 	}
 	v.trim(metrics)
 	return v
+}
+
+// arrange puts the results into the order of the spec: measurements made side by side end in any order.
+func (v *Verdict) arrange(metrics []metric) {
+	place := func(r argo.MetricResult) int {
+		if i := slices.IndexFunc(metrics, func(m metric) bool { return m.Name == r.Name }); i >= 0 {
+			return i
+		}
+		return len(metrics) // of a metric that the spec has lost
+	}
+	slices.SortStableFunc(v.Status.MetricResults, func(a, b argo.MetricResult) int { return place(a) - place(b) })
 }
 
 func (v *Verdict) conclude(phase argo.AnalysisPhase, message string, now time.Time) {

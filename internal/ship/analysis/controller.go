@@ -86,14 +86,14 @@ func Rules() []rbacv1.PolicyRule {
 }
 
 // SetUp registers the controller and its pool of measurements with a manager, which owns their goroutines.
-func (c *Controller) SetUp(m manager.Manager) error {
+func (c *Controller) SetUp(_ context.Context, m manager.Manager) error {
 	if c.Workers == 0 {
 		c.Workers = workersDefault
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	c.meter = meter{secrets: c.secret, providers: c.Providers, external: c.External}
+	c.meter = meter{secrets: Secrets(c.Reader), providers: c.Providers, external: c.External}
 	c.pool = &pool{max: underWayMax, wake: func(run types.NamespacedName) { c.queue.Add(reconcile.Request{NamespacedName: run}) }}
 	c.metrics = newRunMetrics(c.Client)
 	if err := m.Add(c.pool); err != nil {

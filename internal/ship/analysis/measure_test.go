@@ -209,6 +209,16 @@ func TestExternalPluginsAreRunResumedAndTerminated(t *testing.T) {
 	}
 }
 
+func TestAMeasurementOfAnotherControllerIsEndedWithoutAsking(t *testing.T) {
+	t.Parallel()
+	m := meter{providers: map[string]Provider{Web: answer(func(Request) (Reading, error) { t.Error("asked"); return Reading{}, nil })}}
+	task := first("m")
+	task.Do, task.Begun = Terminate, &argo.Measurement{Phase: argo.AnalysisPhaseRunning}
+	if x := m.take(t.Context(), aRun(web("m", nil)), task).Measurement; x.Phase != argo.AnalysisPhaseInconclusive || x.FinishedAt == nil || x.Message != metricTerminated {
+		t.Errorf("%+v", x)
+	}
+}
+
 func TestAJobsEndIsTheMeasurementsVerdict(t *testing.T) {
 	t.Parallel()
 	at := metav1.Time{Time: noon}

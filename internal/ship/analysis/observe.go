@@ -81,9 +81,11 @@ func (c *Controller) podsOf(ctx context.Context, job *batchv1.Job) ([]corev1.Pod
 	return pods.Items, err
 }
 
-// secret reads the data of a Secret from the API server: Fairway keeps no cache of Secrets.
-func (c *Controller) secret(ctx context.Context, namespace, name string) (map[string][]byte, error) {
-	s := &corev1.Secret{}
-	err := c.Reader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, s)
-	return s.Data, err
+// Secrets reads Secrets from the API server itself: Fairway keeps no cache of them.
+func Secrets(r client.Reader) SecretReader {
+	return func(ctx context.Context, namespace, name string) (map[string][]byte, error) {
+		s := &corev1.Secret{}
+		err := r.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, s)
+		return s.Data, err
+	}
 }

@@ -400,6 +400,19 @@ func TestRunsGoWhenTheirTimeToLiveIsOver(t *testing.T) {
 	}
 }
 
+func TestResultsComeInTheOrderOfTheSpecWhateverEndsFirst(t *testing.T) {
+	t.Parallel()
+	run := aRun(web("a", nil), web("b", nil), web("c", nil))
+	at := metav1.Time{Time: noon}
+	for _, name := range []string{"c", "a", "b"} {
+		run.Status = Record(run, []Result{{Metric: name, Number: 1, Measurement: argo.Measurement{Phase: argo.AnalysisPhaseSuccessful, StartedAt: &at, FinishedAt: &at}}})
+		run.Status = Assess(run, noon).Status
+	}
+	if r := run.Status.MetricResults; r[0].Name != "a" || r[1].Name != "b" || r[2].Name != "c" || run.Status.Phase != argo.AnalysisPhaseSuccessful {
+		t.Errorf("%+v", run.Status)
+	}
+}
+
 func TestAResultIsRecordedOnce(t *testing.T) {
 	t.Parallel()
 	run := aRun(web("m", func(m *argo.Metric) { m.Interval = "10s" }))

@@ -169,7 +169,7 @@ func start(t *testing.T, c *kubetest.Cluster) *house {
 			return (&net.Dialer{}).DialContext(ctx, network, h.web)
 		}})}
 	experiments := &experiment.Controller{Client: m.GetClient(), Recorder: h.told, FieldOwner: "fairway", Log: log}
-	if err := runs.SetUp(m); err != nil {
+	if err := runs.SetUp(context.Background(), m); err != nil {
 		t.Fatal(err)
 	}
 	if err := experiments.SetUp(context.Background(), m); err != nil {

@@ -128,12 +128,15 @@ func (p datadog) keys(ctx context.Context, namespace string, ref argo.SecretRef)
 	if err != nil {
 		return datadogKeys{}, fmt.Errorf("failed to find the credentials for datadog metrics provider: %w", err)
 	}
-	keys := datadogKeys{string(data["address"]), string(data["api-key"]), string(data["app-key"])}
+	keys := datadogKeys{text(data["address"]), text(data["api-key"]), text(data["app-key"])}
 	if keys.api == "" || keys.app == "" {
 		return datadogKeys{}, fmt.Errorf("failed to find the credentials for datadog metrics provider: Secret %s/%s needs the keys api-key and app-key", in, name)
 	}
 	return keys, nil
 }
+
+// text of a Secret's key; many have a newline at the end, which no header may have.
+func text(b []byte) string { return strings.TrimSpace(string(b)) }
 
 func datadogRequest(ctx context.Context, d *argo.DatadogMetric, address string, from, to int64) (*http.Request, error) {
 	if address == "" {

@@ -84,17 +84,17 @@ func (p newRelic) access(ctx context.Context, profile string) (endpoint, key str
 	if err != nil {
 		return "", "", 0, err
 	}
-	key = string(data["personal-api-key"])
-	if key == "" || len(data["account-id"]) == 0 {
+	key = text(data["personal-api-key"])
+	if key == "" || text(data["account-id"]) == "" {
 		return "", "", 0, fmt.Errorf("account ID or personal API key not found: Secret %s/%s needs the keys personal-api-key and account-id", p.Namespace, profile)
 	}
-	if account, err = strconv.Atoi(strings.TrimSpace(string(data["account-id"]))); err != nil {
+	if account, err = strconv.Atoi(text(data["account-id"])); err != nil {
 		return "", "", 0, fmt.Errorf("could not parse account ID: %w", err)
 	}
-	if base := string(data["base-url-nerdgraph"]); base != "" {
+	if base := text(data["base-url-nerdgraph"]); base != "" {
 		return base, key, account, nil
 	}
-	region := strings.ToLower(string(data["region"]))
+	region := strings.ToLower(text(data["region"]))
 	if region == "" {
 		region = "us"
 	}

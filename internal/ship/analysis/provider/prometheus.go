@@ -87,12 +87,12 @@ func prometheusQuery(m *argo.PrometheusMetric) (string, url.Values, error) {
 		form.Set("time", unixSeconds(time.Now()))
 		return "api/v1/query", form, nil
 	}
-	for field, expression := range map[string]string{"start": m.RangeQuery.Start, "end": m.RangeQuery.End} {
-		at, err := analysis.Instant(expression)
+	for _, bound := range [][2]string{{"start", m.RangeQuery.Start}, {"end", m.RangeQuery.End}} {
+		at, err := analysis.Instant(bound[1])
 		if err != nil {
-			return "", nil, fmt.Errorf("failed to parse rangeQuery.%s as time: %w", field, err)
+			return "", nil, fmt.Errorf("failed to parse rangeQuery.%s as time: %w", bound[0], err)
 		}
-		form.Set(field, unixSeconds(at))
+		form.Set(bound[0], unixSeconds(at))
 	}
 	step, err := m.RangeQuery.Step.Duration()
 	if err != nil {

@@ -31,11 +31,11 @@ type Config struct {
 	// PrometheusAddress of a store in this process, for metrics that give none where the environment gives none either.
 	PrometheusAddress string
 	// Secret reads a Secret. Vendors' keys are in Secrets of Namespace, that of the controller.
-	Secret    func(ctx context.Context, namespace, name string) (map[string][]byte, error)
+	Secret    analysis.SecretReader
 	Namespace string
 	// Evidence of this process; nil = none, and what asks for it measures an Error.
 	Evidence analysis.Evidence
-	// Revisions finds the Rollout that a run belongs to.
+	// Revisions finds the Rollout that a run belongs to: RevisionsOf makes it.
 	Revisions func(ctx context.Context, run *argo.AnalysisRun) (Revisions, error)
 }
 
