@@ -53,10 +53,11 @@ func (r ambassador) Refs(Intent) []Ref {
 }
 
 func (r ambassador) Translate(in Intent, objects Objects) (Result, error) {
-	if _, err := in.stableWeight(); err != nil {
+	in, err := in.withoutExperiments("ambassador")
+	if err != nil {
 		return Result{}, err
 	}
-	if err := in.noExperiments("ambassador"); err != nil {
+	if _, err := in.stableWeight(); err != nil {
 		return Result{}, err
 	}
 	if len(r.config.Mappings) == 0 {

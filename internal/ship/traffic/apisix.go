@@ -47,11 +47,12 @@ func (r apisix) Refs(in Intent) []Ref {
 }
 
 func (r apisix) Translate(in Intent, objects Objects) (Result, error) {
-	stable, err := in.stableWeight()
+	in, err := in.withoutExperiments("apisix")
 	if err != nil {
 		return Result{}, err
 	}
-	if err := in.noExperiments("apisix"); err != nil {
+	stable, err := in.stableWeight()
+	if err != nil {
 		return Result{}, err
 	}
 	if r.config.Route == nil || r.config.Route.Name == "" {

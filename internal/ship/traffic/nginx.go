@@ -47,10 +47,11 @@ func (r nginx) stables() ([]string, string) {
 }
 
 func (r nginx) Translate(in Intent, objects Objects) (Result, error) {
-	if _, err := in.stableWeight(); err != nil {
+	in, err := in.withoutExperiments("nginx")
+	if err != nil {
 		return Result{}, err
 	}
-	if err := in.noExperiments("nginx"); err != nil {
+	if _, err := in.stableWeight(); err != nil {
 		return Result{}, err
 	}
 	stables, field := r.stables()

@@ -45,13 +45,15 @@ func (in Intent) stableWeight() (int32, error) {
 	return left, nil
 }
 
-// noExperiments is an error when there are destinations that a router cannot send traffic to.
-func (in Intent) noExperiments(kind string) error {
-	if len(in.Additional) > 0 {
-		return fmt.Errorf("%s cannot send traffic to the experiment service %q; remove the weight of the experiment's template or use istio, alb, smi or the Gateway API",
-			kind, in.Additional[0].ServiceName)
+// withoutExperiments is the intent for a router that cannot send traffic to experiments: the stable has their share there. It
+// is an error when no other router of the Rollout can either.
+func (in Intent) withoutExperiments(kind string) (Intent, error) {
+	if r := in.Routing; len(in.Additional) > 0 && (r == nil || r.Istio == nil && r.ALB == nil && r.SMI == nil && len(r.Plugins) == 0) {
+		return in, fmt.Errorf("%s cannot send traffic to the experiment service %q; "+
+			"remove the weight of the experiment's template, or use istio, alb, smi or the Gateway API", kind, in.Additional[0].ServiceName)
 	}
-	return nil
+	in.Additional = nil
+	return in, nil
 }
 
 // managed tells whether a route of that name is one that the Rollout adds and removes by itself.

@@ -35,11 +35,12 @@ func (r traefik) ref() Ref {
 func (r traefik) Refs(Intent) []Ref { return []Ref{r.ref()} }
 
 func (r traefik) Translate(in Intent, objects Objects) (Result, error) {
-	stable, err := in.stableWeight()
+	in, err := in.withoutExperiments("traefik")
 	if err != nil {
 		return Result{}, err
 	}
-	if err := in.noExperiments("traefik"); err != nil {
+	stable, err := in.stableWeight()
+	if err != nil {
 		return Result{}, err
 	}
 	object, err := objects.copyOf(r.ref(), traefikField)
