@@ -13,8 +13,8 @@ import (
 // GatewayAPIPlugin is the key under trafficRouting.plugins that is served in this process, with no plugin.
 const GatewayAPIPlugin = "argoproj-labs/gatewayAPI"
 
-// Versions are the API versions in which the objects of routers are read and written. An empty one is the default; the peer
-// has a flag for each.
+// Versions are the API versions in which the objects of routers are read and written. An empty one is the default. The peer
+// has a flag for each but Apisix's; those of the Gateway API had better be what the API server serves.
 type Versions struct {
 	Istio      string // of networking.istio.io; default v1alpha3
 	SMI        string // of split.smi-spec.io; default v1alpha1
@@ -23,8 +23,8 @@ type Versions struct {
 	Apisix     string // of apisix.apache.org; default v2
 	HTTPRoute  string // of gateway.networking.k8s.io; default v1
 	GRPCRoute  string // default v1
-	TCPRoute   string // default v1alpha2
-	TLSRoute   string // default v1alpha2
+	TCPRoute   string // default v1, as of Gateway API 1.6
+	TLSRoute   string // default v1, as of Gateway API 1.5
 }
 
 // For returns the routers that a Rollout of the namespace configures, in the order in which they are driven: Istio, Nginx,

@@ -86,8 +86,8 @@ func newGatewayAPI(v Versions, namespace string, raw json.RawMessage) (gatewayAP
 	}{
 		{"HTTPRoute", or(v.HTTPRoute, "v1"), c.HTTPRoute, c.HTTPRouteRuleName, c.HTTPRoutes, c.HTTPRouteSelector, "httpRoute", true, true},
 		{"GRPCRoute", or(v.GRPCRoute, "v1"), c.GRPCRoute, c.GRPCRouteRuleName, c.GRPCRoutes, c.GRPCRouteSelector, "grpcRoute", true, false},
-		{"TCPRoute", or(v.TCPRoute, "v1alpha2"), c.TCPRoute, c.TCPRouteRuleName, c.TCPRoutes, c.TCPRouteSelector, "tcpRoute", false, false},
-		{"TLSRoute", or(v.TLSRoute, "v1alpha2"), c.TLSRoute, c.TLSRouteRuleName, c.TLSRoutes, c.TLSRouteSelector, "tlsRoute", false, false},
+		{"TCPRoute", or(v.TCPRoute, "v1"), c.TCPRoute, c.TCPRouteRuleName, c.TCPRoutes, c.TCPRouteSelector, "tcpRoute", false, false},
+		{"TLSRoute", or(v.TLSRoute, "v1"), c.TLSRoute, c.TLSRouteRuleName, c.TLSRoutes, c.TLSRouteSelector, "tlsRoute", false, false},
 	} {
 		g := gatewayKind{GroupVersionKind: kind(gatewayGroup, k.version, k.kind), routes: slices.Clone(k.many), headers: k.header, mirrors: k.mirror}
 		for i, route := range g.routes {

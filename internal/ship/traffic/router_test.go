@@ -44,7 +44,7 @@ func TestVersionsChangeTheObjectsThatRoutersAskFor(t *testing.T) {
 		Traefik:    &argo.TraefikTrafficRouting{WeightedTraefikServiceName: "web"},
 		Plugins:    map[string]json.RawMessage{GatewayAPIPlugin: json.RawMessage(`{"tlsRoute":"web"}`)},
 	}
-	v := Versions{Istio: "v1", Ambassador: "x.getambassador.io/v3alpha1", Traefik: "traefik.containo.us/v1alpha1", TLSRoute: "v1"}
+	v := Versions{Istio: "v1", Ambassador: "x.getambassador.io/v3alpha1", Traefik: "traefik.containo.us/v1alpha1", TLSRoute: "v1alpha3"}
 	routers, err := v.For("shop", routing)
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func TestVersionsChangeTheObjectsThatRoutersAskFor(t *testing.T) {
 		"x.getambassador.io/v3alpha1 AmbassadorMapping shop/web",
 		"x.getambassador.io/v3alpha1 AmbassadorMapping shop/web-canary",
 		"traefik.containo.us/v1alpha1 TraefikService shop/web",
-		"gateway.networking.k8s.io/v1 TLSRoute shop/web",
+		"gateway.networking.k8s.io/v1alpha3 TLSRoute shop/web",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
