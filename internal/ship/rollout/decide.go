@@ -185,12 +185,15 @@ func (p *pass) notice() {
 	}
 	p.changed = p.was.CurrentPodHash != "" && p.was.CurrentPodHash != p.fresh.hash || canary != nil && p.was.CurrentStepHash != steps
 	was := &p.was
-	if p.changed {
-		was.PauseConditions, was.ControllerPause, was.Abort, was.AbortedAt, was.PromoteFull = nil, false, false, nil, false
+	again := was.AbortedAt != nil && !was.Abort // somebody retries
+	if p.changed || again {
 		was.Canary.CurrentStepAnalysisRunStatus, was.Canary.CurrentBackgroundAnalysisRunStatus = nil, nil
 		was.Canary.StepPluginStatuses, was.Canary.CurrentExperiment = nil, ""
 		was.BlueGreen.PrePromotionAnalysisRunStatus, was.BlueGreen.PostPromotionAnalysisRunStatus = nil, nil
 		was.BlueGreen.ScaleUpPreviewCheckPoint = false
+	}
+	if p.changed {
+		was.PauseConditions, was.ControllerPause, was.Abort, was.AbortedAt, was.PromoteFull = nil, false, false, nil, false
 		p.beginSteps()
 	}
 	was.CurrentPodHash, was.CurrentStepHash = p.fresh.hash, steps

@@ -24,7 +24,6 @@ func (p *pass) canary() {
 		p.finish()
 		return
 	}
-	p.freshPlugins()
 	if len(p.adding) == 0 {
 		p.scaleCanary()
 		if !p.resized {

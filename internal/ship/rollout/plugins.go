@@ -120,13 +120,6 @@ func (p *pass) stepPlugin() {
 	}
 }
 
-// freshPlugins forgets what plugins did before the update was aborted, now that it is tried again.
-func (p *pass) freshPlugins() {
-	if p.was.AbortedAt != nil && !p.aborted() && len(p.was.Canary.StepPluginStatuses) > 0 {
-		p.plugins = &[]argo.StepPluginStatus{}
-	}
-}
-
 // runPlugin of the current step, as often as it wants. That it is run at all is recorded before it is asked for the first time,
 // so that after a restart it is asked with the same question.
 func (p *pass) runPlugin() {

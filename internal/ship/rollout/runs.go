@@ -171,16 +171,13 @@ func (p *pass) preDone() bool {
 	return p.ro.Spec.Strategy.BlueGreen.PrePromotionAnalysis == nil || successful(p.runs.pre)
 }
 
-// needsNew is whether a run is to be made: there is none, the update is tried again after an abort, or somebody has resumed it
-// after an inconclusive one.
+// needsNew is whether a run is to be made: there is none (also when an aborted update is tried again), or somebody has resumed
+// the update after an inconclusive one.
 func (p *pass) needsNew(run *argo.AnalysisRun) bool {
 	if run == nil {
 		return true
 	}
-	if p.was.ControllerPause && p.pausedFor(argo.PauseReasonCanaryPauseStep) == nil && p.pausedFor(argo.PauseReasonBlueGreenPause) == nil {
-		return len(p.was.PauseConditions) == 0 && run.Status.Phase == argo.AnalysisPhaseInconclusive
-	}
-	return p.was.AbortedAt != nil
+	return p.was.ControllerPause && len(p.was.PauseConditions) == 0 && run.Status.Phase == argo.AnalysisPhaseInconclusive
 }
 
 // heed what a run says.

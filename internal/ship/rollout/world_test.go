@@ -448,6 +448,9 @@ func (w *world) settle() {
 		w.reconcile()
 		for _, name := range slices.Sorted(maps.Keys(w.sets)) {
 			rs := w.sets[name]
+			if rs == nil {
+				continue // deleted meanwhile
+			}
 			w.makePods(rs)
 			for _, p := range slices.Clone(w.pods[rs.UID]) {
 				if !ready(p) && !strings.Contains(p.Spec.Containers[0].Image, "bad") {

@@ -1,0 +1,342 @@
+package rollout
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+
+	"github.com/fairway-dev/fairway/api/rollouts"
+)
+
+func routedCanary(n int32, c argo.CanaryStrategy) *rollouts.Rollout {
+	c.CanaryService, c.StableService = "canary", "stable"
+	if c.TrafficRouting == nil {
+		c.TrafficRouting = &argo.RolloutTrafficRouting{SMI: &argo.SMITrafficRouting{}}
+	}
+	return canaryRollout(n, c)
+}
+
+func promote(ro *rollouts.Rollout) { ro.Status.PauseConditions, ro.Spec.Paused = nil, false }
+func abort(ro *rollouts.Rollout)   { ro.Status.Abort = true }
+func retry(ro *rollouts.Rollout)   { ro.Status.Abort = false }
+func wholly(ro *rollouts.Rollout)  { ro.Status.PromoteFull = true }
+
+func (w *world) ready(image string, n int) {
+	w.t.Helper()
+	rs := w.set(image)
+	w.makePods(rs)
+	for _, p := range slices.Clone(w.pods[rs.UID]) {
+		if n > 0 && !ready(p) {
+			w.setReady(p, true)
+			n--
+		}
+	}
+	w.reconcile()
+}
+
+// still lets ReplicaSets make pods, none of which become ready.
+func (w *world) still() {
+	w.t.Helper()
+	for range 12 {
+		w.reconcile()
+		for _, name := range slices.Sorted(maps.Keys(w.sets)) {
+			w.makePods(w.sets[name])
+		}
+	}
+}
+
+func TestARoutedCanaryFollowsItsWeightsAndLeavesTheOldPodsForAWhile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(4, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(25), pauseFor(""), weight(75), pauseFor("1m")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	w.sized("v1", 4)
+	w.sized("v2", 1)
+	if w.weight() != 25 || w.svcs["canary"].Spec.Selector[HashLabel] != hashOf("v2") || w.svcs["stable"].Spec.Selector[HashLabel] != hashOf("v1") {
+		t.Fatalf("weight %d, services %v %v", w.weight(), w.svcs["canary"].Spec.Selector, w.svcs["stable"].Spec.Selector)
+	}
+	w.user(promote)
+	w.settle()
+	w.sized("v2", 3)
+	if w.weight() != 75 {
+		t.Fatalf("weight %d", w.weight())
+	}
+	if at := w.ro.Status.PauseConditions[0].StartTime.Add(time.Minute); !w.plan.RequeueAt.Equal(at) || w.plan.Why.Code != "CanaryPauseStep" {
+		t.Fatalf("requeue at %s, want %s; %+v", w.plan.RequeueAt, at, w.plan.Why)
+	}
+	w.pass(time.Minute)
+	w.phase(argo.RolloutPhaseHealthy, "")
+	if w.weight() != 0 || w.svcs["stable"].Spec.Selector[HashLabel] != hashOf("v2") {
+		t.Fatalf("weight %d, stable %v", w.weight(), w.svcs["stable"].Spec.Selector)
+	}
+	w.sized("v1", 4)
+	w.pass(30 * time.Second)
+	w.sized("v1", 0)
+	if w.set("v1").Annotations[DeadlineAnnotation] != "" {
+		t.Error("the deadline stays on a ReplicaSet that is scaled down")
+	}
+}
+
+func TestAbortTakesAllTrafficFromTheCanaryBeforeItsPods(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		delay *int32
+		later int32
+	}{"after 30 s": {nil, 0}, "after 5 s": {ptr(int32(5)), 0}, "never": {ptr(int32(0)), 2}} {
+		w := newWorld(t, routedCanary(4, argo.CanaryStrategy{AbortScaleDownDelaySeconds: c.delay, Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+		w.settle()
+		w.update("v2")
+		w.settle()
+		w.user(abort)
+		w.settle()
+		w.phase(argo.RolloutPhaseDegraded, "RolloutAborted: Rollout aborted update to revision 2")
+		if w.weight() != 0 || w.svcs["canary"].Spec.Selector[HashLabel] != hashOf("v1") || *w.ro.Status.CurrentStepIndex != 0 {
+			t.Fatalf("%s: weight %d, canary %v", name, w.weight(), w.svcs["canary"].Spec.Selector)
+		}
+		if name == "never" {
+			w.sized("v2", 0) // no setCanaryScale holds it
+			continue
+		}
+		w.sized("v2", 2)
+		wait := 30 * time.Second
+		if c.delay != nil {
+			wait = time.Duration(*c.delay) * time.Second
+		}
+		w.pass(wait - time.Second)
+		w.sized("v2", 2)
+		w.pass(time.Second)
+		w.sized("v2", 0)
+		w.user(retry)
+		w.settle()
+		w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+		w.sized("v2", 2)
+		if w.weight() != 50 {
+			t.Fatalf("%s: weight %d after retry", name, w.weight())
+		}
+	}
+}
+
+func TestACanaryThatLosesAllPodsLosesItsTrafficFirst(t *testing.T) {
+	t.Parallel()
+	for _, dynamic := range []bool{false, true} {
+		w := newWorld(t, routedCanary(4, argo.CanaryStrategy{DynamicStableScale: dynamic, Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+		w.settle()
+		w.update("v2")
+		w.settle()
+		for _, p := range w.pods[w.set("v2").UID] {
+			w.setReady(p, false)
+		}
+		w.reconcile()
+		if w.weight() != 0 {
+			t.Errorf("dynamic %t: weight %d with no pods", dynamic, w.weight())
+		}
+	}
+}
+
+// The story is that of Argo Rollouts' end-to-end test TestCanaryDynamicStableScale.
+func TestADynamicStableShrinksAsTheCanaryGrowsAndTheOtherWayRound(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(4, argo.CanaryStrategy{DynamicStableScale: true, Steps: []argo.CanaryStep{weight(25), pauseFor(""), weight(75), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.still()
+	w.sized("v1", 4)
+	w.ready("v2", 1)
+	w.still()
+	w.sized("v1", 3)
+	w.sized("v2", 1)
+	w.user(promote)
+	w.still()
+	w.sized("v1", 3)
+	w.ready("v2", 2)
+	w.still()
+	w.sized("v1", 1)
+	w.sized("v2", 3)
+	w.user(abort)
+	w.still()
+	if w.weight() != 75 {
+		t.Fatalf("weight %d before the stable can carry more", w.weight())
+	}
+	w.ready("v1", 2)
+	w.still()
+	w.sized("v2", 1)
+	w.sized("v1", 4)
+	if w.weight() != 25 || w.svcs["canary"].Spec.Selector[HashLabel] != hashOf("v2") {
+		t.Fatalf("weight %d, canary %v", w.weight(), w.svcs["canary"].Spec.Selector)
+	}
+	w.ready("v1", 1)
+	w.still()
+	w.sized("v2", 0)
+	if w.weight() != 0 || w.svcs["canary"].Spec.Selector[HashLabel] != hashOf("v1") {
+		t.Fatalf("weight %d, canary %v", w.weight(), w.svcs["canary"].Spec.Selector)
+	}
+}
+
+// The story is that of Argo Rollouts' end-to-end test TestCanaryDynamicStableScaleRollbackToStable.
+func TestADynamicStableGetsItsTrafficBackOnlyWhenItCanCarryIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(4, argo.CanaryStrategy{DynamicStableScale: true, Steps: []argo.CanaryStep{weight(25), pauseFor(""), weight(75), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.update("v1")
+	w.still()
+	w.sized("v1", 4)
+	w.sized("v2", 1)
+	weights := w.ro.Status.Canary.Weights
+	if w.weight() != 25 || weights.Canary.PodTemplateHash != hashOf("v2") || w.svcs["canary"].Spec.Selector[HashLabel] != hashOf("v2") {
+		t.Fatalf("weight %d, %+v, canary %v", w.weight(), weights, w.svcs["canary"].Spec.Selector)
+	}
+	w.ready("v1", 1)
+	w.still()
+	w.sized("v2", 0)
+	w.phase(argo.RolloutPhaseHealthy, "")
+	if w.weight() != 0 || w.svcs["canary"].Spec.Selector[HashLabel] != hashOf("v1") || w.ro.Annotations[RevisionAnnotation] != "3" ||
+		w.set("v1").Annotations[RevisionHistoryAnnotation] != "1" {
+		t.Fatalf("weight %d, canary %v, revision %v", w.weight(), w.svcs["canary"].Spec.Selector, w.set("v1").Annotations)
+	}
+}
+
+func TestAThirdRevisionInTheMiddleOfAnUpdateReplacesTheSecondAsSoonAsItServes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(4, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.update("v3")
+	w.still()
+	w.sized("v2", 2) // the canary Service still selects it
+	w.sized("v3", 2)
+	if w.weight() != 0 {
+		t.Fatalf("weight %d while the third has no pods", w.weight())
+	}
+	w.settle()
+	w.sized("v2", 0)
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	if w.weight() != 50 || w.ro.Status.Canary.Weights.Canary.PodTemplateHash != hashOf("v3") {
+		t.Fatalf("weight %d, %+v", w.weight(), w.ro.Status.Canary.Weights)
+	}
+}
+
+func TestCanaryScaleSetsPodsApartFromTraffic(t *testing.T) {
+	t.Parallel()
+	scale := func(s argo.SetCanaryScale) argo.CanaryStep { return argo.CanaryStep{SetCanaryScale: &s} }
+	w := newWorld(t, routedCanary(4, argo.CanaryStrategy{MinPodsPerReplicaSet: ptr(int32(2)), Steps: []argo.CanaryStep{
+		scale(argo.SetCanaryScale{Replicas: ptr(int32(3))}), pauseFor(""), weight(50), pauseFor(""), scale(argo.SetCanaryScale{Weight: ptr(int32(25))}), pauseFor(""),
+		scale(argo.SetCanaryScale{MatchTrafficWeight: true}), weight(1), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	for _, want := range []struct {
+		pods   int32
+		weight int64
+	}{{3, 0}, {3, 50}, {2, 50}, {2, 1}} {
+		w.settle()
+		w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+		w.sized("v2", want.pods)
+		if w.weight() != want.weight {
+			t.Fatalf("weight %d, want %+v", w.weight(), want)
+		}
+		w.user(promote)
+	}
+	w.settle()
+	w.phase(argo.RolloutPhaseHealthy, "")
+}
+
+func TestPingAndPongTakeTurns(t *testing.T) {
+	t.Parallel()
+	ro := canaryRollout(2, argo.CanaryStrategy{PingPong: &argo.PingPongSpec{PingService: "ping", PongService: "pong"},
+		TrafficRouting: &argo.RolloutTrafficRouting{ALB: &argo.ALBTrafficRouting{}}, Steps: []argo.CanaryStep{weight(50), pauseFor("")}})
+	w := newWorld(t, ro)
+	w.settle()
+	if w.ro.Status.Canary.StablePingPong != argo.PPPing || w.svcs["ping"].Spec.Selector[HashLabel] != hashOf("v1") {
+		t.Fatalf("%+v, ping %v", w.ro.Status.Canary, w.svcs["ping"].Spec.Selector)
+	}
+	w.update("v2")
+	w.settle()
+	if w.svcs["pong"].Spec.Selector[HashLabel] != hashOf("v2") || w.svcs["ping"].Spec.Selector[HashLabel] != hashOf("v1") || w.weight() != 50 {
+		t.Fatalf("pong %v, weight %d", w.svcs["pong"].Spec.Selector, w.weight())
+	}
+	w.user(promote)
+	w.settle()
+	if w.ro.Status.Canary.StablePingPong != argo.PPPong || w.weight() != 0 {
+		t.Fatalf("%+v, weight %d", w.ro.Status.Canary, w.weight())
+	}
+	spec := w.objects[routeRef].Object["spec"].(map[string]any)
+	if spec["stable"] != "pong" || spec["canary"] != "ping" {
+		t.Fatalf("%v", spec)
+	}
+}
+
+func TestHeaderRoutesAreInForceUntilAStepTakesThemAway(t *testing.T) {
+	t.Parallel()
+	set := func(match ...argo.HeaderRoutingMatch) argo.CanaryStep {
+		return argo.CanaryStep{SetHeaderRoute: &argo.SetHeaderRoute{Name: "beta", Match: match}}
+	}
+	routing := &argo.RolloutTrafficRouting{SMI: &argo.SMITrafficRouting{}, ManagedRoutes: []argo.MangedRoutes{{Name: "beta"}}}
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{TrafficRouting: routing, Steps: []argo.CanaryStep{
+		weight(50), set(argo.HeaderRoutingMatch{HeaderName: "x"}), pauseFor(""), set(), pauseFor("")}}))
+	headers := func() int64 { return w.objects[routeRef].Object["spec"].(map[string]any)["headers"].(int64) }
+	w.settle()
+	w.update("v2")
+	w.settle()
+	if headers() != 1 {
+		t.Fatalf("%d header routes", headers())
+	}
+	w.user(promote)
+	w.settle()
+	if headers() != 0 {
+		t.Fatalf("%d header routes after they were taken away", headers())
+	}
+}
+
+func TestARouterWithoutItsObjectKeepsEverythingAndSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	route := w.objects[routeRef]
+	delete(w.objects, routeRef)
+	w.user(promote)
+	w.reconcile()
+	if w.plan.Why.Code != "TrafficRoutingError" || len(w.plan.Warnings) != 1 || w.ro.Status.Canary.Weights.Canary.Weight != 50 {
+		t.Fatalf("%+v, warnings %v", w.plan.Why, w.plan.Warnings)
+	}
+	if at := w.now.Add(verifyRetry); !w.plan.RequeueAt.Equal(at) {
+		t.Fatalf("requeue at %s, want %s", w.plan.RequeueAt, at)
+	}
+	w.objects[routeRef] = route
+	w.settle()
+	w.phase(argo.RolloutPhaseHealthy, "")
+}
+
+func TestATrafficPluginIsAskedOnceForEachIntent(t *testing.T) {
+	t.Parallel()
+	ro := routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}})
+	ro.Spec.Strategy.Canary.TrafficRouting = &argo.RolloutTrafficRouting{Plugins: map[string]json.RawMessage{"example/router": json.RawMessage(`{}`)}}
+	w := newWorld(t, ro)
+	w.routers = nil
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	if wt := w.ro.Status.Canary.Weights; wt == nil || wt.Canary.Weight != 50 {
+		t.Fatalf("%+v", wt)
+	}
+	n := 0
+	for k := range w.calls {
+		if strings.HasPrefix(k, RouterPlugin) {
+			n++
+		}
+	}
+	if n < 2 || n > 5 {
+		t.Errorf("the plugin was asked %d times", n)
+	}
+}
