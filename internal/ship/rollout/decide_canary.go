@@ -48,6 +48,9 @@ func (p *pass) scaleCanary() {
 			want.canary = p.fresh.size // its traffic goes first
 		}
 	}
+	if p.scaling && p.halted() != "" && p.fresh.size == 0 {
+		want.stable = replicasOf(p.ro) // a paused Rollout starts nothing, so the stable pods are all there are
+	}
 	if p.distinctStable() {
 		if want.stable == 0 && !p.relieve(p.stable) {
 			want.stable = 1
