@@ -37,8 +37,8 @@ type Found struct {
 	// Versions in which Objects were read.
 	Versions traffic.Versions
 	// Offline says that more may exist than was found, as when files are checked: what is absent is no problem then. Objects of
-	// routers that are there are all checked; in a running cluster what is wrong with those of SMI, Traefik, APISIX and the
-	// Gateway API is told when the router is driven, and leaves the weights as they are.
+	// routers that are there are all checked but SMI's, whose owner files cannot tell; in a running cluster what is wrong with
+	// those of Traefik, APISIX and the Gateway API is told when the router is driven, and leaves the weights as they are.
 	Offline bool
 }
 
@@ -292,7 +292,7 @@ func routes(ro *rollouts.Rollout, found Found) field.ErrorList {
 	in := rest(ro)
 	fields := map[string]string{"Istio": "istio", "Nginx": "nginx", "ALB": "alb", "Ambassador": "ambassador"}
 	if found.Offline {
-		maps.Copy(fields, map[string]string{"SMI": "smi", "Traefik": "traefik", "Apisix": "apisix", "GatewayAPI": "plugins"})
+		maps.Copy(fields, map[string]string{"Traefik": "traefik", "Apisix": "apisix", "GatewayAPI": "plugins"})
 	}
 	var errs field.ErrorList
 	for _, r := range routers {

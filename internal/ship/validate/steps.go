@@ -59,25 +59,26 @@ func maxWeight(c *argo.CanaryStrategy) int32 {
 	return orDefault(c.TrafficRouting.MaxTrafficWeight, trafficWeightDefault)
 }
 
-// stepKeys checks that a step does exactly one thing.
+// stepKeys checks that a step does something, and at most one of those things that end a step each in its own way. As the peer,
+// it lets setCanaryScale, setHeaderRoute, setMirrorRoute and plugin stand beside others.
 func stepKeys(s *argo.CanaryStep, path *field.Path) field.ErrorList {
-	keys := map[string]bool{"experiment": s.Experiment != nil, "pause": s.Pause != nil, "setWeight": s.SetWeight != nil, "analysis": s.Analysis != nil,
-		"setCanaryScale": s.SetCanaryScale != nil, "setHeaderRoute": s.SetHeaderRoute != nil,
-		"setMirrorRoute": s.SetMirrorRoute != nil, "plugin": s.Plugin != nil}
+	const one = "Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause"
 	var set []string
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
-		if keys[key] {
-			set = append(set, key)
+	for _, key := range []struct {
+		name string
+		set  bool
+	}{{"experiment", s.Experiment != nil}, {"pause", s.Pause != nil}, {"setWeight", s.SetWeight != nil}, {"analysis", s.Analysis != nil}} {
+		if key.set {
+			set = append(set, key.name)
 		}
 	}
-	const one = "Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause"
-	switch len(set) {
-	case 0:
+	switch {
+	case len(set) > 1:
+		return field.ErrorList{field.Invalid(path, strings.Join(set, ", "), one+"; make a step of each")}
+	case len(set) == 0 && s.SetCanaryScale == nil && s.SetHeaderRoute == nil && s.SetMirrorRoute == nil && s.Plugin == nil:
 		return field.ErrorList{field.Invalid(path, "none", one+"; or analysis, setHeaderRoute or setMirrorRoute")}
-	case 1:
-		return nil
 	}
-	return field.ErrorList{field.Invalid(path, strings.Join(set, ", "), one+"; make a step of each")}
+	return nil
 }
 
 func headerRoute(t *argo.RolloutTrafficRouting, h *argo.SetHeaderRoute, path *field.Path) field.ErrorList {

@@ -138,11 +138,13 @@ func TestRolloutFindsWhatIsWrongWithSteps(t *testing.T) {
 		"alb":   "trafficRouting: {managedRoutes: [{name: r}], alb: {ingress: i, servicePort: 80}}, canaryService: a, stableService: b, ",
 	}
 	for step, want := range map[string][]string{
-		"{setWeight: 0}":                  nil,
-		"{setWeight: 100}":                nil,
-		"{setWeight: 101}":                {s + ".setWeight: Invalid value: 101: SetWeight needs to be between 0 and 100"},
-		"{setWeight: -1}":                 {s + ".setWeight: Invalid value: -1: SetWeight needs to be between 0 and 100"},
-		"{}":                              {s + ": Invalid value: \"none\": Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause"},
+		"{setWeight: 0}":   nil,
+		"{setWeight: 100}": nil,
+		"{setWeight: 101}": {s + ".setWeight: Invalid value: 101: SetWeight needs to be between 0 and 100"},
+		"{setWeight: -1}":  {s + ".setWeight: Invalid value: -1: SetWeight needs to be between 0 and 100"},
+		"{}":               {s + ": Invalid value: \"none\": Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause"},
+		"istio|{pause: {}, setCanaryScale: {weight: 5}, setHeaderRoute: {name: r}}": nil,
+		"{analysis: {templates: [{templateName: a}]}, experiment: {}}":              {s + ": Invalid value: \"experiment, analysis\": Step must have one of the following set"},
 		"{setWeight: 1, pause: {}}":       {s + ": Invalid value: \"pause, setWeight\": Step must have one of the following set"},
 		"{pause: {duration: soon}}":       {s + ".pause.duration: Invalid value: \"soon\": Duration needs to be greater than 0"},
 		"{pause: {duration: -5}}":         {s + ".pause.duration: Invalid value: \"-5\": Duration needs to be greater than 0"},
@@ -334,6 +336,7 @@ func TestWarningsNameWhatHasNoEffectWhereItStands(t *testing.T) {
 		"spec: {strategy: {steps: [{setWeight: 1}]}}":                                               {"spec.strategy.steps: steps belong under spec.strategy.canary, which is missing"},
 		"spec: {strategy: {canary: {steps: [{replicaProgressThreshold: {type: Pods, value: 1}}]}}}": {"spec.strategy.canary.steps[0].replicaProgressThreshold: has no effect in a step"},
 		"spec: {metrics: [{provider: {prometheus: {authentication: {basicAuth: {}}}}}]}":            {"spec.metrics[0].provider.prometheus.authentication.basicAuth: newer than the API"},
+		"spec: {strategy: {canary: {steps: [{setHeaderRoute: {}, setCanaryScale: {}}]}}}":           {"spec.strategy.canary.steps[0]: does several things at once (setCanaryScale, setHeaderRoute)"},
 		"[]": nil,
 	} {
 		raw, err := yaml.YAMLToJSON([]byte(text))

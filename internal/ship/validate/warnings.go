@@ -3,6 +3,9 @@ package validate
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -45,9 +48,14 @@ func Warnings(raw []byte) []Problem {
 	}
 	if s.Canary != nil {
 		for i, step := range s.Canary.Steps {
+			at := field.NewPath("spec", "strategy", "canary", "steps").Index(i)
 			if _, ok := step["replicaProgressThreshold"]; ok {
-				at := field.NewPath("spec", "strategy", "canary", "steps").Index(i).Child("replicaProgressThreshold")
-				out = append(out, Problem{at.String(), "has no effect in a step; move it to spec.strategy.canary"})
+				out = append(out, Problem{at.Child("replicaProgressThreshold").String(), "has no effect in a step; move it to spec.strategy.canary"})
+				delete(step, "replicaProgressThreshold")
+			}
+			if len(step) > 1 {
+				keys := slices.Sorted(maps.Keys(step))
+				out = append(out, Problem{at.String(), "does several things at once (" + strings.Join(keys, ", ") + "); a step of each says in which order"})
 			}
 		}
 	}

@@ -120,6 +120,19 @@ func TestRunsExperimentsAndClusterTemplatesAreCheckedToo(t *testing.T) {
 	}
 }
 
+func TestRoutersObjectsAreFoundInAnyVersionAndBySelectors(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(good, "istio: {virtualService: {name: web}}", "plugins: {argoproj-labs/gatewayAPI: {httpRouteSelector: {matchLabels: {app: web}}}}", 1)
+	if got := lint(t, text); len(got) > 0 {
+		t.Error("what is not in the files is a problem", got)
+	}
+	text += "---\napiVersion: gateway.networking.k8s.io/v1beta1\nkind: HTTPRoute\nmetadata: {name: r, labels: {app: web}}\nspec: {rules: [{backendRefs: [{name: stable, port: 80}]}]}\n"
+	got := lint(t, text)
+	if len(got) != 1 || !strings.Contains(got[0].String(), "spec.strategy.canary.trafficRouting.plugins: Invalid value: \"GatewayAPI\": HTTPRoute shop/r: no rule has backendRefs for both") {
+		t.Error(got)
+	}
+}
+
 func TestObjectsOfSeveralFilesAreTakenTogether(t *testing.T) {
 	t.Parallel()
 	documents := strings.SplitN(good, "---\n", 2)
