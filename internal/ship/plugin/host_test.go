@@ -26,7 +26,7 @@ import (
 )
 
 // self is the location of the test binary.
-func self(t *testing.T) string {
+func self(t testing.TB) string {
 	t.Helper()
 	path, err := os.Executable()
 	if err != nil {
@@ -46,7 +46,7 @@ func selfSum(t *testing.T) string {
 }
 
 // hostWith runs a host with one plugin of each kind, called test/…, with these arguments.
-func hostWith(t *testing.T, o Options, location string, more string) *Host {
+func hostWith(t testing.TB, o Options, location string, more string) *Host {
 	t.Helper()
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -548,5 +548,14 @@ func TestConfigNamesABoundedNumberOfPlugins(t *testing.T) {
 	}
 	if _, err := ParseConfig(map[string]string{"stepPlugins": b.String()}); err == nil || !strings.Contains(err.Error(), "more than 64 plugins") {
 		t.Error(err)
+	}
+}
+
+func BenchmarkACallOfARunningPlugin(b *testing.B) {
+	h := hostWith(b, Options{}, "file://"+self(b), "")
+	for b.Loop() {
+		if _, err := h.Routers().Do(b.Context(), "test/router", SetWeight, &argo.Rollout{}, traffic.Intent{Weight: 20}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
