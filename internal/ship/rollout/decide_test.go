@@ -81,7 +81,7 @@ func TestAnUpdateOfOnePodTakesFewWrites(t *testing.T) {
 	w.settle()
 	w.phase(argo.RolloutPhaseHealthy, "")
 	t.Logf("%d writes for the first deploy, %d for an update", first, w.writes-first)
-	if n := w.writes - first; n > 7 {
+	if n := w.writes - first; n > 6 {
 		t.Errorf("an update took %d writes", n)
 	}
 }

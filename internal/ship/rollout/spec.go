@@ -23,6 +23,10 @@ const (
 	quarter                 = "25%" // of maxSurge and maxUnavailable
 )
 
+// countsLag is how long numbers of pods alone wait to be written down together with what comes next: a pod that was made is
+// usually ready soon, and then there is something to decide and to write anyway. It halves the writes of a small update's middle.
+const countsLag = 3 * time.Second
+
 // How often what cannot be watched is looked at again.
 const (
 	invalidRetry = 20 * time.Second // what an invalid spec refers to may come

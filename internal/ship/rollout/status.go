@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,7 +30,9 @@ func (p *pass) finish() {
 	p.settleDuration()
 	p.observe()
 	p.tellPause()
-	p.writeStatus()
+	if !p.countsOnly() {
+		p.writeStatus()
+	}
 	p.wakeForProgress()
 	p.explain()
 }
@@ -97,6 +100,44 @@ func (p *pass) tellPause() {
 	case len(was) > 0 && len(is) == 0 && p.st.AbortedAt == nil:
 		p.later(Event{Reason: reasonResumed, Message: messageResumed})
 	}
+}
+
+// countsOnly is whether nothing has changed but how many pods there are or are ready, with the update still waiting for pods,
+// and short after the last progress: that can wait.
+func (p *pass) countsOnly() bool {
+	was := &p.ro.Status
+	c := conditionOf(&was.RolloutStatus, argo.RolloutProgressing)
+	if len(p.ops)+len(p.events) > 0 || c == nil || p.st.Phase != argo.RolloutPhaseProgressing || was.Phase != p.st.Phase ||
+		p.st.AvailableReplicas != was.AvailableReplicas {
+		return false
+	}
+	due := c.LastUpdateTime.Add(countsLag)
+	if !p.now.Before(due) {
+		return false
+	}
+	alike := p.st
+	alike.Replicas, alike.UpdatedReplicas, alike.ReadyReplicas, alike.HPAReplicas = was.Replicas, was.UpdatedReplicas, was.ReadyReplicas, was.HPAReplicas
+	alike.Message, alike.Conditions = was.Message, was.Conditions
+	if reflect.DeepEqual(&p.st, &was.RolloutStatus) || !reflect.DeepEqual(&alike, &was.RolloutStatus) || !sameDuration(p.duration, was.Duration) ||
+		!onlyProgress(p.st.Conditions, was.Conditions) {
+		return false
+	}
+	p.wakeAt(due, "the numbers of pods are written down")
+	return true
+}
+
+// onlyProgress is whether conditions differ in nothing but when there was progress.
+func onlyProgress(a, b []argo.RolloutCondition) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		j := slices.IndexFunc(b, func(c argo.RolloutCondition) bool { return c.Type == a[i].Type })
+		if j < 0 || a[i].Status != b[j].Status || a[i].Reason != b[j].Reason {
+			return false
+		}
+	}
+	return true
 }
 
 // writeStatus if it is another one.

@@ -452,6 +452,7 @@ func (w *world) settle() {
 				continue // deleted meanwhile
 			}
 			w.makePods(rs)
+			w.reconcile()
 			for _, p := range slices.Clone(w.pods[rs.UID]) {
 				if !ready(p) && !strings.Contains(p.Spec.Containers[0].Image, "bad") {
 					w.setReady(p, true)
