@@ -15,14 +15,14 @@ import (
 )
 
 // do carries tasks out. Those of Jobs are done at once and their results returned; the others go to the pool, which wakes
-// the run when they are done. full is set when the pool has no room.
-func (c *Controller) do(ctx context.Context, run *argo.AnalysisRun, tasks []Task) (results []Result, full bool, err error) {
-	wanted := map[workKey]bool{}
+// the run when they are done. wanted is what the pool is to keep once the status is stored; full says that it has no room.
+func (c *Controller) do(ctx context.Context, run *argo.AnalysisRun, tasks []Task) (results []Result, wanted map[workKey]bool, full bool, err error) {
+	wanted = map[workKey]bool{}
 	for _, task := range tasks {
 		if task.Kind == Job {
 			result, ok, err := c.doJob(ctx, run, task)
 			if err != nil {
-				return nil, false, err
+				return nil, wanted, full, err
 			}
 			if ok {
 				results = append(results, result)
@@ -36,8 +36,7 @@ func (c *Controller) do(ctx context.Context, run *argo.AnalysisRun, tasks []Task
 			full = true
 		}
 	}
-	c.pool.settle(run.UID, wanted)
-	return results, full, nil
+	return results, wanted, full, nil
 }
 
 // doJob does a task of a Job metric. ok is false when there is nothing to record: the Job goes on.

@@ -195,6 +195,7 @@ func (c *Controller) carryOut(ctx context.Context, before *argo.AnalysisRun) (re
 	var events []Event
 	var dropped []argo.Measurement
 	var plan Plan
+	var wanted map[workKey]bool
 	full := false
 	for range roundsMax {
 		now := time.Now()
@@ -203,7 +204,7 @@ func (c *Controller) carryOut(ctx context.Context, before *argo.AnalysisRun) (re
 		events, dropped = append(events, v.Events...), append(dropped, v.Dropped...)
 		plan = Next(run, now)
 		var err error
-		if results, full, err = c.do(ctx, run, plan.Tasks); err != nil {
+		if results, wanted, full, err = c.do(ctx, run, plan.Tasks); err != nil {
 			return reconcile.Result{}, err
 		}
 		if len(results) == 0 {
@@ -225,6 +226,7 @@ func (c *Controller) carryOut(ctx context.Context, before *argo.AnalysisRun) (re
 			c.Log.Warn("deleting Jobs of old measurements; they go with their run", "namespace", run.Namespace, "analysisrun", run.Name, "err", err)
 		}
 	}
+	c.pool.settle(run.UID, wanted) // not before the write: a result that was not stored is needed again
 	return reconcile.Result{RequeueAfter: waiting(plan.RequeueAt, full, len(results) > 0)}, nil
 }
 

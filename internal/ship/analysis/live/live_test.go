@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,8 +55,8 @@ type house struct {
 	told       *told
 	writes     *writes
 	collectors []prometheus.Collector
-	web        string // what every name leads to
-	answer     func() string
+	web        string   // what every name leads to
+	asked      sync.Map // how often each path was, as *atomic.Int32
 }
 
 // told keeps Events by namespace.
@@ -83,6 +84,20 @@ func (e *told) in(ns string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return slices.Clone(e.by[ns])
+}
+
+// until waits for Events: they are told after the write that a watch sees.
+func (e *told) until(t *testing.T, ns string, missing func(events []string) string) {
+	t.Helper()
+	for deadline := time.Now().Add(kubetest.Patience); ; time.Sleep(5 * time.Millisecond) {
+		why := missing(e.in(ns))
+		if why == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", why, e.in(ns))
+		}
+	}
 }
 
 // writes counts what a client writes, by namespace.
@@ -141,6 +156,8 @@ func start(t *testing.T, c *kubetest.Cluster) *house {
 	h := &house{Cluster: c, told: &told{by: map[string][]string{}}, writes: &writes{by: map[string][]string{}}}
 	install(t, c)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, _ := h.asked.LoadOrStore(r.URL.Path, new(atomic.Int32))
+		n.(*atomic.Int32).Add(1)
 		switch r.URL.Path {
 		case "/token":
 			fmt.Fprintf(w, `{"you sent":%q}`, r.Header.Get("Authorization"))
@@ -293,9 +310,12 @@ func TestAJobThatSucceedsFailsOrCannotStartGivesTheVerdict(t *testing.T) {
 			if made.Name != string(run.UID)+".test.1" || made.Labels["team"] != "shop" || made.Labels[analysis.JobRunUIDLabel] != string(run.UID) || !metav1.IsControlledBy(made, run) {
 				t.Errorf("%+v", made.ObjectMeta)
 			}
-			if got, want := h.told.in(ns), "AnalysisRun"+string(c.phase); len(got) != 2 || !strings.HasSuffix(got[0], "Metric"+string(c.phase)) || !strings.HasSuffix(got[1], want) {
-				t.Errorf("events %v", got)
-			}
+			h.told.until(t, ns, func(got []string) string {
+				if len(got) != 2 || !strings.HasSuffix(got[0], "Metric"+string(c.phase)) || !strings.HasSuffix(got[1], "AnalysisRun"+string(c.phase)) {
+					return "not the events of a run that ends"
+				}
+				return ""
+			})
 			if got := h.writes.in(ns); len(got) != 3 {
 				t.Errorf("%d writes: %v", len(got), got)
 			}
@@ -355,6 +375,41 @@ spec:
 	}
 	if b, err := json.Marshal(run); err != nil || strings.Contains(string(b), "t0p-s3cret-value") {
 		t.Errorf("the secret is in %s, %v", b, err)
+	}
+}
+
+func TestEveryMeasurementIsMadeOnceThoughOthersWriteTheRunAllTheTime(t *testing.T) {
+	t.Parallel()
+	h := serve(t)
+	ns := h.Namespace(t)
+	run := create(t, h, &argo.AnalysisRun{}, ns, fmt.Sprintf(`
+metadata: {name: run}
+spec:
+  metrics:
+  - {name: m, count: 3, interval: 1s, provider: {web: {url: "http://x/%s"}}}
+`, ns))
+	ended := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"annotations":{"n":"%d"}}}`, n))
+			if err := h.Objects.Patch(context.WithoutCancel(t.Context()), run.DeepCopy(), patch); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	run = ends(t, h, ns, "run", argo.AnalysisPhaseSuccessful)
+	close(ended)
+	others.Wait()
+	asked, _ := h.asked.Load("/" + ns)
+	if n := asked.(*atomic.Int32).Load(); n != 3 || run.Status.MetricResults[0].Count != 3 {
+		t.Errorf("asked %d times, counted %d, want 3", n, run.Status.MetricResults[0].Count)
 	}
 }
 
@@ -458,9 +513,12 @@ spec:
 	})
 	t.Logf("writes: %v", h.writes.in(ns))
 	for _, reason := range []string{"Normal ExperimentPending", "Normal ExperimentRunning", "Normal ExperimentSuccessful", "Normal TemplateRunning", "Normal AnalysisRunSuccessful"} {
-		if !slices.Contains(h.told.in(ns), reason) {
-			t.Errorf("%q was not told: %v", reason, h.told.in(ns))
-		}
+		h.told.until(t, ns, func(got []string) string {
+			if !slices.Contains(got, reason) {
+				return reason + " was not told"
+			}
+			return ""
+		})
 	}
 }
 
