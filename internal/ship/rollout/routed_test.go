@@ -9,8 +9,10 @@ import (
 	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/ship/traffic"
 )
 
 func routedCanary(n int32, c argo.CanaryStrategy) *rollouts.Rollout {
@@ -339,4 +341,94 @@ func TestATrafficPluginIsAskedOnceForEachIntent(t *testing.T) {
 	if n < 2 || n > 5 {
 		t.Errorf("the plugin was asked %d times", n)
 	}
+}
+
+// With Istio subsets the hashes are in one object and the weights in another: never has a subset weight that selects pods of a
+// revision that is not ready for it.
+func TestIstioSubsetsHaveTheirHashBeforeTheirWeight(t *testing.T) {
+	t.Parallel()
+	ro := canaryRollout(3, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(40), pauseFor("")}, TrafficRouting: &argo.RolloutTrafficRouting{
+		Istio: &argo.IstioTrafficRouting{VirtualService: &argo.IstioVirtualService{Name: "vs"},
+			DestinationRule: &argo.IstioDestinationRule{Name: "dr", CanarySubsetName: "canary", StableSubsetName: "stable"}}}})
+	w := newWorld(t, ro)
+	routers, err := traffic.For("shop", ro.Spec.Strategy.Canary.TrafficRouting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.routers = routers
+	object := func(s string) *unstructured.Unstructured {
+		u := &unstructured.Unstructured{}
+		if err := json.Unmarshal([]byte(s), u); err != nil {
+			t.Fatal(err)
+		}
+		w.stamp(u)
+		w.objects[refOf(u)] = u
+		return u
+	}
+	vs := refOf(object(`{"apiVersion":"networking.istio.io/v1alpha3","kind":"VirtualService","metadata":{"namespace":"shop","name":"vs"},"spec":{"hosts":["web"],"http":[{"route":[
+		{"destination":{"host":"web","subset":"stable"},"weight":100},{"destination":{"host":"web","subset":"canary"},"weight":0}]}]}}`))
+	dr := refOf(object(`{"apiVersion":"networking.istio.io/v1alpha3","kind":"DestinationRule","metadata":{"namespace":"shop","name":"dr"},"spec":{"host":"web","subsets":[
+		{"name":"stable","labels":{"app":"web"}},{"name":"canary","labels":{"app":"web"}}]}}`))
+	state := func() (canary, stable string, weight int64) {
+		for _, s := range w.objects[dr].Object["spec"].(map[string]any)["subsets"].([]any) {
+			m := s.(map[string]any)
+			h, _, _ := unstructured.NestedString(m, "labels", HashLabel)
+			if m["name"] == "canary" {
+				canary = h
+			} else {
+				stable = h
+			}
+		}
+		for _, h := range w.objects[vs].Object["spec"].(map[string]any)["http"].([]any) {
+			for _, d := range h.(map[string]any)["route"].([]any) {
+				if subset, _, _ := unstructured.NestedString(d.(map[string]any), "destination", "subset"); subset == "canary" {
+					weight, _, _ = unstructured.NestedInt64(d.(map[string]any), "weight")
+				}
+			}
+		}
+		return canary, stable, weight
+	}
+	w.watch = func(o Op) {
+		w.never(o)
+		canary, stable, weight := state()
+		for hash, share := range map[string]int64{canary: weight, stable: 100 - weight} {
+			for _, rs := range w.sets {
+				if hash != "" && rs.Labels[HashLabel] == hash && share > 0 && canary != stable && rs.Status.AvailableReplicas == 0 {
+					t.Fatalf("weight %d of %s, which has no pods", share, rs.Name)
+				}
+			}
+		}
+	}
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	if canary, stable, weight := state(); canary != hashOf("v2") || stable != hashOf("v1") || weight != 40 {
+		t.Fatalf("%s %s %d", canary, stable, weight)
+	}
+	w.update("v3")
+	w.still()
+	if canary, _, weight := state(); canary != hashOf("v2") && weight != 0 || weight != 0 {
+		t.Fatalf("%s %d", canary, weight)
+	}
+	w.settle()
+	if canary, stable, weight := state(); canary != hashOf("v3") || stable != hashOf("v1") || weight != 40 {
+		t.Fatalf("%s %s %d", canary, stable, weight)
+	}
+	w.user(promote)
+	w.pass(time.Hour)
+	w.phase(argo.RolloutPhaseHealthy, "")
+	if canary, stable, weight := state(); canary != hashOf("v3") || stable != hashOf("v3") || weight != 0 {
+		t.Fatalf("%s %s %d", canary, stable, weight)
+	}
+	w.sized("v1", 0)
+	w.sized("v2", 0)
+	w.user(func(ro *rollouts.Rollout) { ro.Spec.Template = tmpl("v1") })
+	w.settle()
+	w.user(abort)
+	w.pass(time.Hour)
+	if _, stable, weight := state(); stable != hashOf("v3") || weight != 0 {
+		t.Fatalf("%s %d", stable, weight)
+	}
+	w.sized("v1", 0)
 }

@@ -268,7 +268,7 @@ func (w *world) live(o client.Object) client.Object {
 			}
 		}
 	case *unstructured.Unstructured:
-		if u := w.objects[routeRef]; u != nil {
+		if u := w.objects[refOf(o)]; u != nil {
 			return u
 		}
 	case *appsv1.Deployment:
@@ -288,7 +288,7 @@ func (w *world) do(o Op) {
 		if _, ok := o.Before.(*unstructured.Unstructured); ok {
 			after := o.After.DeepCopyObject().(*unstructured.Unstructured)
 			w.stamp(after)
-			w.objects[routeRef] = after
+			w.objects[refOf(after)] = after
 			return
 		}
 		live := w.live(o.Before)
@@ -361,7 +361,17 @@ func (w *world) answer(c *Call) CallResult {
 	return CallResult{At: w.now, Status: &st}
 }
 
+func refOf(u *unstructured.Unstructured) traffic.Ref {
+	return traffic.Ref{GroupVersionKind: u.GroupVersionKind(), Namespace: u.GetNamespace(), Name: u.GetName()}
+}
+
 func (w *world) create(o client.Object) {
+	if u, ok := o.(*unstructured.Unstructured); ok {
+		u = u.DeepCopy()
+		w.stamp(u)
+		w.objects[refOf(u)] = u
+		return
+	}
 	b, _ := json.Marshal(o)
 	fresh := reflect.New(reflect.TypeOf(o).Elem()).Interface().(client.Object)
 	if err := json.Unmarshal(b, fresh); err != nil {
