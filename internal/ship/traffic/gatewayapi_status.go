@@ -90,3 +90,24 @@ func loadedVerdict(in Intent, ref Ref, loaded Weights, stable int32) verdict {
 	}
 	return yes()
 }
+
+// Loaded asks a data path for the weights it follows of each route among the objects, for Intent.Loaded. Routes that it does
+// not serve are left out; without a data path there are none.
+func Loaded(d DataPath, in Intent, objects Objects) map[Ref]Weights {
+	if d == nil {
+		return nil
+	}
+	var out map[Ref]Weights
+	for ref := range objects {
+		if ref.Group != gatewayGroup {
+			continue
+		}
+		if w, ok := d.LoadedWeights(ref, in.CanaryService, in.StableService); ok {
+			if out == nil {
+				out = map[Ref]Weights{}
+			}
+			out[ref] = w
+		}
+	}
+	return out
+}

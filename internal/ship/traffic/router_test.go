@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -128,6 +129,39 @@ func TestAnIntentCanBeWrittenAsJSON(t *testing.T) {
 	t.Parallel()
 	if _, err := json.Marshal(Intent{Loaded: map[Ref]Weights{{Name: "a"}: {}}}); err != nil {
 		t.Error(err)
+	}
+}
+
+// onePath is a data path that serves one route.
+type onePath struct {
+	name    string
+	weights Weights
+}
+
+func (onePath) SetWeights(context.Context, Ref, string, string, Weights) error { return nil }
+
+func (p onePath) LoadedWeights(route Ref, canary, stable string) (Weights, bool) {
+	return p.weights, route.Name == p.name && canary == "web-canary" && stable == "web-stable"
+}
+
+func TestLoadedHasTheRoutesThatTheDataPathServes(t *testing.T) {
+	t.Parallel()
+	g := load(t, "testdata/gatewayapi-header-and-mirror.yaml")
+	objects := world(t, g.Objects)
+	if got := Loaded(nil, g.Intent, objects); got != nil {
+		t.Error(got)
+	}
+	got := Loaded(onePath{"plain", Weights{Canary: 20, Stable: 80}}, g.Intent, objects)
+	if len(got) != 1 {
+		t.Fatal(got)
+	}
+	for ref, w := range got {
+		if ref.Name != "plain" || ref.Kind != "HTTPRoute" || w.Canary != 20 {
+			t.Error(ref, w)
+		}
+	}
+	if got := Loaded(onePath{name: "plain"}, Intent{}, objects); got != nil {
+		t.Error("another Rollout's Services are served", got)
 	}
 }
 
