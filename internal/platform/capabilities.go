@@ -9,6 +9,8 @@ import (
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // Capability is one thing Fairway does, as the platform sees it. A new one is a new value in the list below.
@@ -24,6 +26,9 @@ type Capability struct {
 	Rules       []rbacv1.PolicyRule         // cluster-wide rights; switched off, they are gone
 	Roles       []RoleRule                  // rights in one namespace only
 	Readers     []rbacv1.PolicyRule         // on what it serves, for everybody who may view, edit or administer
+	Writers     []rbacv1.PolicyRule         // the same, for everybody who may edit or administer
+	// Cached says what the manager's cache keeps of kinds that it treats in a way of their own; nil = nothing beyond the usual.
+	Cached func() map[client.Object]ctrlcache.ByObject
 	// Setup registers controllers, caches and servers with the house. It must not block; what runs is added to
 	// House.Manager.
 	Setup func(ctx context.Context, h *House) error
@@ -40,6 +45,7 @@ func Capabilities() []Capability {
 	return []Capability{
 		programsCapability(),
 		metricsCapability(),
+		rolloutsCapability(),
 	}
 }
 

@@ -34,14 +34,14 @@ func TestSwitchesChooseCapabilities(t *testing.T) {
 
 func TestSwitchedOffCapabilityLeavesNoRight(t *testing.T) {
 	t.Parallel()
-	on, err := Switches{"-metrics"}.choose(Capabilities(), true)
+	on, err := Switches{"-metrics,-rollouts"}.choose(Capabilities(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cluster, roles := rules(on)
 	for _, r := range cluster {
 		for _, resource := range r.Resources {
-			if resource == "apiservices" || resource == "subjectaccessreviews" {
+			if resource == "apiservices" || resource == "subjectaccessreviews" || resource == "rollouts" {
 				t.Errorf("the right to %s is left", resource)
 			}
 		}

@@ -35,14 +35,29 @@ func chartRights(t *testing.T) string {
 			off = `{{- if has "` + c.Name + `" .Values.capabilities }}`
 		}
 		out.WriteString(off + "\n")
-		grantChart(t, &out, "fairway-"+c.Name, c.Rules, c.Roles)
+		grantChart(t, &out, "fairway-"+c.Name, append(slices.Clone(c.Rules), installing(c)...), c.Roles)
 		if len(c.Readers) > 0 {
 			write(t, &out, map[string]any{"apiVersion": rbacv1.SchemeGroupVersion.String(), "kind": "ClusterRole",
 				"metadata": map[string]any{"name": readerRole(c), "labels": aggregated}, "rules": c.Readers})
 		}
+		if len(c.Writers) > 0 {
+			write(t, &out, map[string]any{"apiVersion": rbacv1.SchemeGroupVersion.String(), "kind": "ClusterRole",
+				"metadata": map[string]any{"name": writerRole(c), "labels": editing}, "rules": c.Writers})
+		}
 		out.WriteString("{{- end }}\n")
 	}
 	return out.String()
+}
+
+// installing are the rights to install a capability's definitions. An embedded cluster needs none: there an administrator
+// does it.
+func installing(c *Capability) []rbacv1.PolicyRule {
+	if len(c.CRDs) == 0 {
+		return nil
+	}
+	group, resources := []string{"apiextensions.k8s.io"}, []string{"customresourcedefinitions"}
+	return []rbacv1.PolicyRule{{APIGroups: group, Resources: resources, Verbs: []string{"create"}},
+		{APIGroups: group, Resources: resources, ResourceNames: c.CRDs, Verbs: []string{"get", "watch", "patch"}}}
 }
 
 func grantChart(t *testing.T, out *strings.Builder, name string, cluster []rbacv1.PolicyRule, roles []RoleRule) {

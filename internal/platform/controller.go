@@ -22,6 +22,7 @@ type ControllerOptions struct {
 	ListenAddress  string // host:port on which the metrics APIs are served
 	TakeOver       []string
 	Kubelets       KubeletAccess
+	Rollouts       RolloutOptions
 	Log            *slog.Logger
 }
 
@@ -45,7 +46,7 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	if err != nil {
 		return err
 	}
-	h := &House{Manager: m, Log: o.Log, Namespace: o.Namespace, TakeOver: o.TakeOver, Kubelets: o.Kubelets,
+	h := &House{Manager: m, Log: o.Log, Namespace: o.Namespace, TakeOver: o.TakeOver, Kubelets: o.Kubelets, Rollouts: o.Rollouts,
 		Listen: func(int) (net.Listener, error) {
 			l, err := net.Listen("tcp", o.ListenAddress)
 			if err != nil {

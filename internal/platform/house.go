@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
@@ -24,6 +26,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
+	"github.com/fairway-dev/fairway/internal/ship/traffic"
 )
 
 // Names of what Fairway is in a cluster.
@@ -53,10 +56,28 @@ type House struct {
 	Namespace string
 	// Kubelets says how real kubelets are reached.
 	Kubelets KubeletAccess
+	// Dial connects to addresses and names of the cluster; nil = as the operating system does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Rollouts says how Rollouts are carried out.
+	Rollouts RolloutOptions
 	// Look is how often what others may change (the serving certificate, the registered APIs) is looked at; 0 = a minute.
 	Look time.Duration
 
 	programs programSink
+}
+
+// RolloutOptions say how Rollouts are carried out. The zero value is how Argo Rollouts does it by default.
+type RolloutOptions struct {
+	// InstanceID chooses objects by the label argo-rollouts.argoproj.io/controller-instance-id; "" = those without it.
+	InstanceID string
+	// Versions of the API of routers' objects.
+	Versions traffic.Versions
+	// Workers look at Rollouts at once; 0 = 10.
+	Workers int
+	// Resync is when a Rollout is looked at although nothing has changed; 0 = 15 minutes.
+	Resync time.Duration
+	// RefusePlugins, if not "", says why plugins do not run here.
+	RefusePlugins string
 }
 
 // VirtualNodes answers for the virtual nodes of this process.
@@ -102,12 +123,12 @@ func newManager(o managerOptions) (manager.Manager, error) {
 	if metricsAddress == "" {
 		metricsAddress = "0"
 	}
-	again := true
+	again, priorities := true, false
 	m, err := manager.New(o.config, manager.Options{
 		Scheme:                        scheme,
 		MapperProvider:                newMapper(o.on),
 		Logger:                        logrOf(o.log),
-		Cache:                         ctrlcache.Options{NewInformer: o.informers, DefaultTransform: ctrlcache.TransformStripManagedFields()},
+		Cache:                         ctrlcache.Options{NewInformer: o.informers, DefaultTransform: ctrlcache.TransformStripManagedFields(), ByObject: cached(o.on)},
 		LeaderElection:                o.leaderElection,
 		LeaderElectionID:              "fairway-controller",
 		LeaderElectionNamespace:       o.namespace,
@@ -116,12 +137,24 @@ func newManager(o managerOptions) (manager.Manager, error) {
 		HealthProbeBindAddress:        o.healthAddress,
 		GracefulShutdownTimeout:       &grace,
 		// A process may run one house after another (tests); controller names need not differ between them.
-		Controller: config.Controller{SkipNameValidation: &again},
+		Controller: config.Controller{SkipNameValidation: &again,
+			UsePriorityQueue: &priorities}, // queues with priorities wake twice a second although nothing happens
 	})
 	if err != nil {
 		return nil, fmt.Errorf("preparing the controllers: %w", err)
 	}
 	return m, errors.Join(m.AddHealthzCheck("ping", healthz.Ping), m.AddReadyzCheck("ping", healthz.Ping))
+}
+
+// cached is what capabilities want kept of kinds in a way of their own. Two may not want it of one kind.
+func cached(on []Capability) map[client.Object]ctrlcache.ByObject {
+	all := map[client.Object]ctrlcache.ByObject{}
+	for _, c := range on {
+		if c.Cached != nil {
+			maps.Copy(all, c.Cached())
+		}
+	}
+	return all
 }
 
 // setUp builds every capability that is on into the house.

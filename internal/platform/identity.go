@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,28 +54,40 @@ func grant(ctx context.Context, c kubernetes.Interface, namespace string, on []C
 	return awaitGranted(ctx, c, namespace, cluster)
 }
 
-// aggregated are the labels by which upstream's view, edit and admin roles take up a role's rules.
-var aggregated = map[string]string{
-	"rbac.authorization.k8s.io/aggregate-to-view":  "true",
-	"rbac.authorization.k8s.io/aggregate-to-edit":  "true",
-	"rbac.authorization.k8s.io/aggregate-to-admin": "true",
-}
+// aggregateTo is the label by which one of upstream's view, edit and admin roles takes up a role's rules.
+const aggregateTo = "rbac.authorization.k8s.io/aggregate-to-"
 
-// grantReaders lets those who may view a namespace read what the capabilities serve about it.
+// Labels of the roles by which users read and write what the capabilities serve.
+var (
+	aggregated = map[string]string{aggregateTo + "view": "true", aggregateTo + "edit": "true", aggregateTo + "admin": "true"}
+	editing    = map[string]string{aggregateTo + "edit": "true", aggregateTo + "admin": "true"}
+)
+
+// grantReaders lets those who may view a namespace read what the capabilities serve about it, and those who may edit it
+// write there.
 func grantReaders(ctx context.Context, c kubernetes.Interface, on []Capability) error {
-	for _, capability := range on {
-		if len(capability.Readers) == 0 {
-			continue
+	grant := func(name string, labels map[string]string, rules []rbacv1.PolicyRule) error {
+		if len(rules) == 0 {
+			return nil
 		}
-		role := applyrbac.ClusterRole(readerRole(&capability)).WithLabels(aggregated).WithRules(applied(capability.Readers)...)
+		role := applyrbac.ClusterRole(name).WithLabels(labels).WithRules(applied(rules)...)
 		if _, err := c.RbacV1().ClusterRoles().Apply(ctx, role, metav1.ApplyOptions{FieldManager: FieldManager, Force: true}); err != nil {
-			return fmt.Errorf("letting users read what %q serves: %w", capability.Name, err)
+			return fmt.Errorf("letting users at what Fairway serves: making the ClusterRole %s: %w", name, err)
+		}
+		return nil
+	}
+	for _, capability := range on {
+		err := errors.Join(grant(readerRole(&capability), aggregated, capability.Readers), grant(writerRole(&capability), editing, capability.Writers))
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 func readerRole(c *Capability) string { return ServiceAccount + "-" + c.Name + "-reader" }
+
+func writerRole(c *Capability) string { return ServiceAccount + "-" + c.Name + "-writer" }
 
 func byNamespace(roles []RoleRule) map[string][]rbacv1.PolicyRule {
 	out := map[string][]rbacv1.PolicyRule{}

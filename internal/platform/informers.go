@@ -5,6 +5,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -37,6 +38,10 @@ func (s sharedInformers) informerFor(obj runtime.Object) cache.SharedIndexInform
 		return core.PersistentVolumes().Informer()
 	case *discoveryv1.EndpointSlice:
 		return s.factory.Discovery().V1().EndpointSlices().Informer()
+	case *appsv1.Deployment:
+		return s.factory.Apps().V1().Deployments().Informer()
+	case *batchv1.Job:
+		return s.factory.Batch().V1().Jobs().Informer()
 	case *appsv1.ReplicaSet:
 		return s.factory.Apps().V1().ReplicaSets().Informer()
 	}

@@ -37,6 +37,7 @@ type UpOptions struct {
 	Egress       bool                 // programs may reach addresses outside the cluster
 	NodeListen   bool                 // kubelet endpoints on 127.x.y.z:10250 for other programs
 	Capabilities Switches
+	Rollouts     RolloutOptions
 	Log          *slog.Logger // nil drops it
 }
 
@@ -291,6 +292,7 @@ func (c *Cluster) capabilities(ctx context.Context, o UpOptions, on []Capability
 		return err
 	}
 	c.house = &House{Manager: m, Log: c.log, Nodes: c.Engine, Namespace: Namespace, programs: programs,
+		Dial: c.Dialer.DialContext(vnet.From{}), Rollouts: o.Rollouts,
 		Listen: func(port int) (net.Listener, error) {
 			return c.Network.Listen(netip.AddrPortFrom(vnet.Process, uint16(port)))
 		}}

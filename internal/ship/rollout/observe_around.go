@@ -204,8 +204,8 @@ const (
 	peerFor     = 60 * time.Second                // after its last write of a status it may be there still
 )
 
-// peer is Argo Rollouts' controller, if it acts on the Rollout: it holds its lease, or it has written the status lately.
-func (o *observer) peer(ro *rollouts.Rollout, now time.Time) *Peer {
+// peer is Argo Rollouts' controller, if it acts on an object: it holds its lease, or it has written the status lately.
+func (o *observer) peer(obj client.Object, now time.Time) *Peer {
 	var found *Peer
 	note := func(what string, until time.Time) {
 		if now.Before(until) && (found == nil || until.After(found.Until)) {
@@ -222,8 +222,8 @@ func (o *observer) peer(ro *rollouts.Rollout, now time.Time) *Peer {
 				l.Spec.RenewTime.Add(time.Duration(*l.Spec.LeaseDurationSeconds)*time.Second))
 		}
 	}
-	for i := range ro.ManagedFields {
-		if f := &ro.ManagedFields[i]; f.Manager == peerManager && f.Time != nil {
+	for _, f := range obj.GetManagedFields() {
+		if f.Manager == peerManager && f.Time != nil {
 			note("field manager "+peerManager+" has written the status", f.Time.Add(peerFor))
 		}
 	}
