@@ -50,10 +50,10 @@ func cannot(field, condition string, result any, err error) error {
 	if empty(result) {
 		err = errors.New("metric result is nil or empty: no data returned from the metric provider")
 	}
-	return fmt.Errorf("could not evaluate %s %q: %w", field, condition, err)
+	return fmt.Errorf("could not evaluate %s \"%s\": %w", field, condition, err)
 }
 
-// CheckCondition says what is wrong with the syntax of a condition. Whether it fits what the provider will answer cannot be
+// CheckCondition says what is wrong with the syntax of a condition whose arguments are in place. Whether it fits what the provider will answer cannot be
 // known before.
 func CheckCondition(condition string) error {
 	_, err := parser.Parse(condition)
