@@ -3,11 +3,14 @@ package rollout
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairway-dev/fairway/api/rollouts"
 )
 
 func conditionOf(st *argo.RolloutStatus, t argo.RolloutConditionType) *argo.RolloutCondition {
@@ -266,6 +269,19 @@ func (p *pass) replicaFailure() *appsv1.ReplicaSetCondition {
 	return nil
 }
 
+// CreateFailed is what is to be recorded and told when the Create of a Plan could not make a new ReplicaSet, as when a quota or
+// a webhook refuses it. The next Decide tries again.
+func CreateFailed(ro *rollouts.Rollout, rs *appsv1.ReplicaSet, err error, now time.Time) Plan {
+	p := pass{s: &Snapshot{Rollout: ro}, now: now, ro: ro, was: ro.Status.RolloutStatus, st: ro.Status.RolloutStatus, duration: ro.Status.Duration}
+	message := fmt.Sprintf("Failed to create new replica set %q: %v", rs.Name, err)
+	p.condition(&p.st, argo.RolloutProgressing, corev1.ConditionFalse, reasonCreateError, message)
+	p.st.Phase, p.st.Message = phase(&ro.Spec, &p.st)
+	p.writeStatus()
+	p.event(Event{Warning: true, Reason: reasonCreateError, Message: message})
+	p.because(reasonCreateError, message)
+	return p.plan()
+}
+
 // standAside while another controller acts on the Rollout.
 func (p *pass) standAside() {
 	if c := conditionOf(&p.st, ConditionConflict); c == nil || c.Message != p.s.Peer.What {
@@ -279,9 +295,9 @@ func (p *pass) standAside() {
 }
 
 // refuse a spec that is not valid, and look at it again soon: what it refers to may come.
-func (p *pass) refuse() {
-	message := fmt.Sprintf("The Rollout %q is invalid: %s", p.ro.Name, p.s.Problems[0])
-	if n := len(p.s.Problems) - 1; n > 0 {
+func (p *pass) refuse(problems []Problem) {
+	message := fmt.Sprintf("The Rollout %q is invalid: %s", p.ro.Name, problems[0])
+	if n := len(problems) - 1; n > 0 {
 		message += fmt.Sprintf(" (and %d more)", n)
 	}
 	if c := conditionOf(&p.st, argo.InvalidSpec); c == nil || c.Message != message {
@@ -294,7 +310,7 @@ func (p *pass) refuse() {
 	p.writeStatus()
 	p.wakeAt(p.now.Add(invalidRetry), "the spec is checked again")
 	p.why = Why{Code: reasonInvalid, Reason: message}
-	for _, problem := range p.s.Problems {
+	for _, problem := range problems {
 		p.why.Evidence = append(p.why.Evidence, problem.String())
 	}
 }

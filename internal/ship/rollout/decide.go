@@ -27,7 +27,9 @@ func Decide(s Snapshot, now time.Time) Plan {
 	case s.Peer != nil:
 		p.standAside()
 	case len(s.Problems) > 0:
-		p.refuse()
+		p.refuse(s.Problems)
+	case p.ro.Spec.Strategy.Canary == nil && p.ro.Spec.Strategy.BlueGreen == nil:
+		p.refuse([]Problem{{"spec.strategy", "there is none; set canary or blueGreen"}})
 	case p.ro.Spec.Replicas == nil:
 		p.defaultReplicas()
 	case s.New == nil && s.NameTaken:

@@ -20,6 +20,7 @@ const (
 	reasonTimedOut     = "ProgressDeadlineExceeded"
 	reasonInvalid      = "InvalidSpec"
 	reasonConflict     = "OtherController"
+	reasonCreateError  = "ReplicaSetCreateError"
 	reasonError        = "ReconciliationError"
 	reasonPlugin       = "StepPluginTransition"
 )

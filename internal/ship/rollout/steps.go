@@ -65,7 +65,7 @@ func (p *pass) inconclusive() bool {
 	return p.pausedFor(argo.PauseReasonInconclusiveAnalysis) != nil || p.pausedFor(argo.PauseReasonInconclusiveExperiment) != nil
 }
 
-// climb completes the current step if it is done. Where the next one is a pause, it begins in the same pass.
+// climb completes the current step if it is done. Where the next one is nothing but a pause, it begins in the same pass.
 func (p *pass) climb() {
 	if !p.stepDone() {
 		return
@@ -79,8 +79,9 @@ func (p *pass) climb() {
 	if step.Pause != nil || p.resized || int(next) >= p.steps() {
 		return
 	}
-	if pause := p.ro.Spec.Strategy.Canary.Steps[next].Pause; pause != nil {
+	s := p.ro.Spec.Strategy.Canary.Steps[next]
+	if s.Pause != nil && s.SetCanaryScale == nil && s.SetHeaderRoute == nil && s.SetMirrorRoute == nil && s.Plugin == nil {
 		p.adding = append(p.adding, argo.PauseReasonCanaryPauseStep)
-		p.wakeAfterPause(pause, p.stamp().Time)
+		p.wakeAfterPause(s.Pause, p.stamp().Time)
 	}
 }
