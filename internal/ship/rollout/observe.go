@@ -36,7 +36,8 @@ type observer struct {
 type memo struct {
 	of              string // what the hash was computed of
 	hash, stepsHash string
-	steps           []argo.CanaryStep
+	problems        []Problem // of the spec by itself
+	checked         bool
 	sets            string // what the new ReplicaSet was looked for among
 	found           types.UID
 }

@@ -30,13 +30,9 @@ func (l *look) workload() error {
 	if ref == nil {
 		return nil
 	}
-	refuse := func(field, message string) error {
-		l.s.Problems = append(l.s.Problems, Problem{Field: "spec.workloadRef" + field, Message: message})
-		return nil
-	}
 	kind := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind)
 	if kind != deploymentKind && kind != replicaSetKind && kind != podTemplateKind {
-		return refuse("", fmt.Sprintf("workload of type %s/%s is not supported; refer to a Deployment or ReplicaSet of apps/v1 or to a PodTemplate of v1", kind.Group, kind.Kind))
+		return nil // the validators refuse it
 	}
 	if _, err := l.stores.need(l.ctx, kind); err != nil {
 		return fmt.Errorf("spec.workloadRef: %w", err)
@@ -53,7 +49,7 @@ func (l *look) workload() error {
 	case *corev1.PodTemplate:
 		template = &o.Template
 	default:
-		return refuse(".name", fmt.Sprintf("%s %q does not exist in namespace %s; create it or correct the name", ref.Kind, ref.Name, ro.Namespace))
+		return nil // it does not exist
 	}
 	if !ro.Spec.EmptyTemplate() {
 		return nil // the validators say that there is a template beside the reference

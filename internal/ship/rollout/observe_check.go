@@ -1,20 +1,34 @@
 package rollout
 
-import "fmt"
+import (
+	"github.com/fairway-dev/fairway/internal/ship/analysis"
+	"github.com/fairway-dev/fairway/internal/ship/validate"
+	podtemplate "github.com/fairway-dev/fairway/internal/ship/validate/template"
+)
 
-// check what the spec says and what it refers to.
+// check what the spec says, once a generation, and then what it refers to.
 func (l *look) check() {
 	ro := l.s.Rollout
-	for _, name := range ServiceNames(ro) {
-		if l.s.Services[name] == nil {
-			l.s.Problems = append(l.s.Problems, Problem{Field: "spec.strategy", Message: fmt.Sprintf("service %q not found; create it, or correct its name", name)})
+	if !l.memo.checked {
+		l.memo.checked = true
+		l.memo.problems = problemsOf(validate.Rollout(ro), podtemplate.Rollout(ro))
+	}
+	if len(l.memo.problems) > 0 {
+		l.s.Problems = append(l.s.Problems, l.memo.problems...)
+		return
+	}
+	l.s.Problems = append(l.s.Problems, problemsOf(validate.References(ro, validate.Found{
+		Services: l.s.Services, Objects: l.s.Objects, Versions: l.versions, WorkloadMissing: ro.Spec.WorkloadRef != nil && l.s.Workload == nil,
+		Templates: analysis.Templates{Namespaced: l.s.Templates, Cluster: l.s.ClusterTemplates},
+	}))...)
+}
+
+func problemsOf(lists ...[]validate.Problem) []Problem {
+	var out []Problem
+	for _, list := range lists {
+		for _, p := range list {
+			out = append(out, Problem(p))
 		}
 	}
-	for _, ref := range templateRefs(ro) {
-		if ref.IsClusterScope() && l.s.ClusterTemplates[ref.TemplateName] == nil {
-			l.s.Problems = append(l.s.Problems, Problem{Field: "spec.strategy", Message: fmt.Sprintf("ClusterAnalysisTemplate %q not found; create it, or correct its name", ref.TemplateName)})
-		} else if !ref.IsClusterScope() && l.s.Templates[ref.TemplateName] == nil {
-			l.s.Problems = append(l.s.Problems, Problem{Field: "spec.strategy", Message: fmt.Sprintf("AnalysisTemplate %q not found; create it, or correct its name", ref.TemplateName)})
-		}
-	}
+	return out
 }
