@@ -99,6 +99,13 @@ func providerName(m *argo.Metric) string {
 
 // read asks a provider and judges what it answers.
 func (c *meter) read(ctx context.Context, p Provider, r Request, out *Result) {
+	// Paths and conditions are programs that users write for libraries that were not made to withstand all of them; one
+	// that makes its library panic must not end the process.
+	defer func() {
+		if broke := recover(); broke != nil {
+			out.fail(fmt.Errorf("measuring broke off: %v", broke))
+		}
+	}()
 	reading, err := p.Measure(ctx, r)
 	if err != nil {
 		out.fail(err)

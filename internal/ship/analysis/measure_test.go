@@ -209,6 +209,16 @@ func TestExternalPluginsAreRunResumedAndTerminated(t *testing.T) {
 	}
 }
 
+func TestAProviderThatPanicsIsAnErrorOfItsMeasurement(t *testing.T) {
+	t.Parallel()
+	m := meter{secrets: vault(map[string]map[string]string{"s": {"k": "very-secret"}}), providers: map[string]Provider{Web: answer(func(Request) (Reading, error) { panic("no room for very-secret") })}}
+	run := aRun(web("m", nil))
+	run.Spec.Args = []argo.Argument{secretArg("x", "s", "k")}
+	if x := m.take(t.Context(), run, first("m")).Measurement; x.Phase != argo.AnalysisPhaseError || x.Message != "measuring broke off: no room for *****" {
+		t.Errorf("%+v", x)
+	}
+}
+
 func TestAMeasurementOfAnotherControllerIsEndedWithoutAsking(t *testing.T) {
 	t.Parallel()
 	m := meter{providers: map[string]Provider{Web: answer(func(Request) (Reading, error) { t.Error("asked"); return Reading{}, nil })}}

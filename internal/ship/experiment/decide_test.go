@@ -420,6 +420,19 @@ func TestWhatTheAPIServerRefusesIsAnErrorOfTheTemplate(t *testing.T) {
 	}
 }
 
+func TestWhatTheAPIServerRefusesOfAnAnalysisIsItsError(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, anExperiment(func(ex *argo.Experiment) {
+		ex.Spec.Analyses = []argo.ExperimentAnalysisTemplateRef{analyse("a", false)}
+	}))
+	w.refused["a"+runSuffix] = "too long a name"
+	w.settle()
+	w.settle()
+	if st := w.ex.Status; st.Phase != argo.AnalysisPhaseError || st.Message != "Failed to create AnalysisRun for analysis 'a': too long a name" || len(w.runs) != 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestATemplateThatIsMissingIsSaidBeforeThePodsAreThere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, anExperiment(func(ex *argo.Experiment) {

@@ -522,6 +522,34 @@ spec:
 	}
 }
 
+func TestAnExperimentWhosePodsAreRefusedIsAnErrorWithTheReason(t *testing.T) {
+	t.Parallel()
+	h := serve(t)
+	ns := h.Namespace(t)
+	create(t, h, &argo.Experiment{}, ns, `
+metadata: {name: exp}
+spec:
+  templates:
+  - name: baseline
+    selector: {matchLabels: {app: web}}
+    template:
+      metadata: {labels: {app: web}}
+      spec: {containers: [{name: Not_A_Name, image: nginx}]}
+`)
+	kubetest.Eventually(t, h.Cluster, &argo.Experiment{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "exp"}}, func(ex *argo.Experiment) string {
+		if ex.Status.Phase != argo.AnalysisPhaseError || !strings.Contains(ex.Status.Message, "Failed to create ReplicaSet for template 'baseline'") || !strings.Contains(ex.Status.Message, "Not_A_Name") {
+			return fmt.Sprintf("%s %q", ex.Status.Phase, ex.Status.Message)
+		}
+		return ""
+	})
+	h.told.until(t, ns, func(got []string) string {
+		if !slices.Contains(got, "Warning ReplicaSetCreateError") || !slices.Contains(got, "Warning ExperimentError") {
+			return "not the events of a refusal"
+		}
+		return ""
+	})
+}
+
 func hash(t *testing.T, h *house, ns, set string) string {
 	t.Helper()
 	rs := &appsv1.ReplicaSet{}
