@@ -13,7 +13,7 @@ import (
 	"github.com/fairway-dev/fairway/api/rollouts"
 )
 
-func template(t *testing.T, s string) corev1.PodTemplateSpec {
+func templateOf(t *testing.T, s string) corev1.PodTemplateSpec {
 	t.Helper()
 	var out corev1.PodTemplateSpec
 	if err := json.Unmarshal([]byte(s), &out); err != nil {
@@ -30,7 +30,7 @@ func TestHashIsThatOfArgoRollouts(t *testing.T) {
 		"delayed": {`{"metadata":{"labels":{"app":"canary-scaledowndelay"}},"spec":{"containers":[{"name":"canary-scaledowndelay","image":"nginx:1.19-alpine","ports":[{"name":"http","containerPort":80,"protocol":"TCP"}],"resources":{"requests":{"memory":"16Mi","cpu":"5m"}}}]}}`, "674d8cf959"},
 		"dynamic": {`{"metadata":{"labels":{"app":"dynamic-stable-scale"}},"spec":{"readinessGates":[{"conditionType":"argoproj.io/e2e-readiness"}],"containers":[{"name":"dynamic-stable-scale","image":"nginx:1.19-alpine","ports":[{"name":"http","containerPort":80,"protocol":"TCP"}],"resources":{"requests":{"memory":"16Mi","cpu":"5m"}}}]}}`, "6b56c8cdb4"},
 	} {
-		tmpl := template(t, c.template)
+		tmpl := templateOf(t, c.template)
 		if got := Hash(&tmpl, nil); got != c.want {
 			t.Errorf("%s: hash %s, want %s", name, got, c.want)
 		}
@@ -54,7 +54,7 @@ func TestStepsHashOfNoStepsIsThatOfNull(t *testing.T) {
 
 func TestFindNewTakesOverReplicaSetsWhateverHashedThem(t *testing.T) {
 	t.Parallel()
-	tmpl := template(t, `{"metadata":{"labels":{"app":"a"}},"spec":{"containers":[{"name":"a","image":"a:1"}]}}`)
+	tmpl := templateOf(t, `{"metadata":{"labels":{"app":"a"}},"spec":{"containers":[{"name":"a","image":"a:1"}]}}`)
 	ro := &rollouts.Rollout{Spec: argo.RolloutSpec{Template: tmpl}}
 	ro.Spec.Strategy.Canary = &argo.CanaryStrategy{AntiAffinity: &argo.AntiAffinity{
 		RequiredDuringSchedulingIgnoredDuringExecution: &argo.RequiredDuringSchedulingIgnoredDuringExecution{}}}
@@ -75,7 +75,7 @@ func TestFindNewTakesOverReplicaSetsWhateverHashedThem(t *testing.T) {
 	live.Spec.Affinity = affinityOf(ro, "stable", "strange")
 	equal := set("equal", "strange", &live)
 	equal.Annotations = map[string]string{EphemeralMetadataAnnotation: `{"labels":{"role":"canary"}}`}
-	other := template(t, `{"spec":{"containers":[{"name":"a","image":"a:2"}]}}`)
+	other := templateOf(t, `{"spec":{"containers":[{"name":"a","image":"a:2"}]}}`)
 
 	byHash, classic := set("hash", hash, nil), set("classic", controller.ComputeHash(&tmpl, nil), nil)
 	for name, c := range map[string]struct {
