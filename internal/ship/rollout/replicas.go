@@ -220,6 +220,9 @@ func (p *pass) scaleNew(want int32) {
 	}
 	p.scaleWorkload(want)
 	if !p.delaysAbort() {
+		if _, never, _ := abortDelay(p.ro); never && p.aborted() && p.distinctStable() {
+			want = max(want, rs.size) // the user wants to look at it
+		}
 		p.scale(rs, want)
 		return
 	}

@@ -88,11 +88,8 @@ func TestARoutedCanaryFollowsItsWeightsAndLeavesTheOldPodsForAWhile(t *testing.T
 
 func TestAbortTakesAllTrafficFromTheCanaryBeforeItsPods(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		delay *int32
-		later int32
-	}{"after 30 s": {nil, 0}, "after 5 s": {ptr(int32(5)), 0}, "never": {ptr(int32(0)), 2}} {
-		w := newWorld(t, routedCanary(4, argo.CanaryStrategy{AbortScaleDownDelaySeconds: c.delay, Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+	for name, delay := range map[string]*int32{"after 30 s": nil, "after 5 s": ptr(int32(5)), "never": ptr(int32(0))} {
+		w := newWorld(t, routedCanary(4, argo.CanaryStrategy{AbortScaleDownDelaySeconds: delay, Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
 		w.settle()
 		w.update("v2")
 		w.settle()
@@ -103,13 +100,14 @@ func TestAbortTakesAllTrafficFromTheCanaryBeforeItsPods(t *testing.T) {
 			t.Fatalf("%s: weight %d, canary %v", name, w.weight(), w.svcs["canary"].Spec.Selector)
 		}
 		if name == "never" {
-			w.sized("v2", 0) // no setCanaryScale holds it
+			w.pass(time.Hour)
+			w.sized("v2", 2)
 			continue
 		}
 		w.sized("v2", 2)
 		wait := 30 * time.Second
-		if c.delay != nil {
-			wait = time.Duration(*c.delay) * time.Second
+		if delay != nil {
+			wait = time.Duration(*delay) * time.Second
 		}
 		w.pass(wait - time.Second)
 		w.sized("v2", 2)
@@ -431,4 +429,119 @@ func TestIstioSubsetsHaveTheirHashBeforeTheirWeight(t *testing.T) {
 		t.Fatalf("%s %d", stable, weight)
 	}
 	w.sized("v1", 0)
+}
+
+// slowRouter follows when it is told to.
+type slowRouter struct {
+	fakeRouter
+	follows *bool
+}
+
+func (r slowRouter) Translate(in traffic.Intent, o traffic.Objects) (traffic.Result, error) {
+	res, err := r.fakeRouter.Translate(in, o)
+	res.Verified, res.Message = ptr(*r.follows), "not loaded yet"
+	return res, err
+}
+
+func TestAStepWaitsUntilTheRouterFollowsItsWeight(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), weight(100)}}))
+	follows := true
+	w.routers = []traffic.Router{slowRouter{follows: &follows}}
+	w.settle()
+	w.update("v2")
+	follows = false
+	w.settle()
+	if *w.ro.Status.CurrentStepIndex != 0 || w.weight() != 50 || w.plan.Why.Code != "WeightNotVerified" {
+		t.Fatalf("step %d, weight %d, %+v", *w.ro.Status.CurrentStepIndex, w.weight(), w.plan.Why)
+	}
+	if v := w.ro.Status.Canary.Weights.Verified; v == nil || *v {
+		t.Fatal("it is verified")
+	}
+	if at := w.now.Add(verifyRetry); !w.plan.RequeueAt.Equal(at) {
+		t.Fatalf("requeue at %s, want %s", w.plan.RequeueAt, at)
+	}
+	follows = true
+	w.reconcile()
+	follows = false
+	w.pass(time.Minute)
+	if w.weight() != 100 || w.ro.Status.StableRS != hashOf("v1") {
+		t.Fatalf("weight %d, stable %s: nothing may be promoted that the router has not loaded", w.weight(), w.ro.Status.StableRS)
+	}
+	w.sized("v1", 2)
+	follows = true
+	w.settle()
+	w.phase(argo.RolloutPhaseHealthy, "")
+}
+
+func TestAPromotionAndAnAbortReachTheRouterInOneReconcile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(4, argo.CanaryStrategy{Steps: []argo.CanaryStep{{SetCanaryScale: &argo.SetCanaryScale{Replicas: ptr(int32(2))}},
+		weight(10), pauseFor(""), weight(40), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.user(promote)
+	w.reconcile()
+	if w.weight() != 40 {
+		t.Fatalf("weight %d after a promotion", w.weight())
+	}
+	w.user(abort)
+	w.reconcile()
+	if w.weight() != 0 {
+		t.Fatalf("weight %d after an abort", w.weight())
+	}
+}
+
+func TestWeightsMayBeFinerThanPercent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(4, argo.CanaryStrategy{TrafficRouting: &argo.RolloutTrafficRouting{SMI: &argo.SMITrafficRouting{}, MaxTrafficWeight: ptr(int32(1000))},
+		Steps: []argo.CanaryStep{weight(5), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.sized("v2", 1)
+	if wt := w.ro.Status.Canary.Weights; wt.Canary.Weight != 5 || wt.Stable.Weight != 995 {
+		t.Fatalf("%+v", wt)
+	}
+}
+
+func TestAThresholdLetsTheUpdateGoOnWithFewerPods(t *testing.T) {
+	t.Parallel()
+	for name, threshold := range map[string]argo.ReplicaProgressThreshold{"percent": {Type: argo.ProgressTypePercentage, Value: 50}, "pods": {Type: argo.ProgressTypePods, Value: 2}} {
+		w := newWorld(t, routedCanary(4, argo.CanaryStrategy{ReplicaProgressThreshold: &threshold, Steps: []argo.CanaryStep{weight(100), pauseFor("")}}))
+		w.settle()
+		w.update("v2")
+		w.still()
+		w.ready("v2", 1)
+		if w.weight() != 0 {
+			t.Fatalf("%s: weight %d with one of four pods", name, w.weight())
+		}
+		w.ready("v2", 1)
+		if w.weight() != 100 {
+			t.Fatalf("%s: weight %d with two of four pods", name, w.weight())
+		}
+		w.user(promote)
+		w.reconcile()
+		if w.ro.Status.StableRS != hashOf("v2") {
+			t.Fatalf("%s: %+v", name, w.plan.Why)
+		}
+	}
+}
+
+func TestOldCanariesWaitNoLongerThanTheLimitLets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(1, argo.CanaryStrategy{ScaleDownDelaySeconds: ptr(int32(600)), ScaleDownDelayRevisionLimit: ptr(int32(1))}))
+	w.settle()
+	for _, image := range []string{"v2", "v3"} {
+		w.update(image)
+		w.settle()
+	}
+	w.sized("v1", 0)
+	w.sized("v2", 1)
+	w.update("v2") // used again
+	w.settle()
+	if rs := w.set("v2"); rs.Annotations[DeadlineAnnotation] != "" || *rs.Spec.Replicas != 1 {
+		t.Fatalf("%v", rs.Annotations)
+	}
 }
