@@ -63,18 +63,20 @@ func anyRollout(t *rapid.T) *rollouts.Rollout {
 	if yes("background") {
 		c.Analysis = &argo.RolloutAnalysisBackground{RolloutAnalysis: argo.RolloutAnalysis{Templates: []argo.AnalysisTemplateRef{{TemplateName: "check"}}}}
 	}
-	last := int32(0)
 	for range rapid.IntRange(0, 5).Draw(t, "steps") {
-		switch rapid.IntRange(0, 5).Draw(t, "step") {
+		switch rapid.IntRange(0, 7).Draw(t, "step") {
 		case 0, 1:
-			last = rapid.Int32Range(last, 100).Draw(t, "weight")
-			c.Steps = append(c.Steps, weight(last))
+			c.Steps = append(c.Steps, weight(rapid.Int32Range(0, 100).Draw(t, "weight")))
 		case 2:
 			c.Steps = append(c.Steps, pauseFor(""))
 		case 3:
 			c.Steps = append(c.Steps, pauseFor("10s"))
 		case 4:
 			c.Steps = append(c.Steps, argo.CanaryStep{Analysis: &argo.RolloutAnalysis{Templates: []argo.AnalysisTemplateRef{{TemplateName: "check"}}}})
+		case 6:
+			c.Steps = append(c.Steps, argo.CanaryStep{Experiment: &argo.RolloutExperimentStep{Templates: []argo.RolloutExperimentTemplate{{Name: "a", SpecRef: argo.CanarySpecRef}}}})
+		case 7:
+			c.Steps = append(c.Steps, argo.CanaryStep{Plugin: &argo.PluginStep{Name: "works"}})
 		case 5:
 			if c.TrafficRouting != nil {
 				c.Steps = append(c.Steps, argo.CanaryStep{SetCanaryScale: &argo.SetCanaryScale{Replicas: ptr(rapid.Int32Range(0, n).Draw(t, "scale"))}})
@@ -250,6 +252,15 @@ func (w *world) chaos(least int32) map[string]func(*rapid.T) {
 		"restart": func(t *rapid.T) {
 			w.user(func(ro *rollouts.Rollout) { ro.Spec.RestartAt = &metav1.Time{Time: w.now.Truncate(time.Second)} })
 		},
+		"try": func(t *rapid.T) {
+			for _, e := range w.exps {
+				if !e.Status.Phase.Completed() {
+					e.Status.Phase = rapid.SampledFrom([]argo.AnalysisPhase{argo.AnalysisPhaseRunning, argo.AnalysisPhaseSuccessful,
+						argo.AnalysisPhaseInconclusive, argo.AnalysisPhaseFailed}).Draw(t, "phase")
+					w.stamp(e)
+				}
+			}
+		},
 		"judge": func(t *rapid.T) {
 			if len(w.runs) == 0 {
 				t.Skip()
@@ -294,12 +305,7 @@ func (w *world) calmDown() {
 		if phase, _ := Phase(w.ro); phase == argo.RolloutPhaseHealthy {
 			break
 		}
-		for _, r := range w.runs {
-			if !r.Status.Phase.Completed() {
-				r.Status.Phase = argo.AnalysisPhaseSuccessful
-				w.stamp(r)
-			}
-		}
+		w.judgeAll()
 		w.user(func(ro *rollouts.Rollout) { ro.Status.PauseConditions = nil })
 		if w.ro.Status.Abort {
 			w.user(func(ro *rollouts.Rollout) { ro.Status.Abort = false })
