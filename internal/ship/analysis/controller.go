@@ -33,7 +33,7 @@ const (
 	// InstanceLabel shards objects among controllers.
 	InstanceLabel = argo.LabelKeyControllerInstanceID
 	// workersDefault is how many runs are looked at at once; no measurement is waited for.
-	workersDefault = 4
+	workersDefault = 10
 	// roundsMax bounds how often one look at a run goes from deciding to acting; two are what a Job that is ended takes.
 	roundsMax = 4
 	// againAfter is when a run is looked at again whose write met a newer version, or for which the pool had no room.
@@ -62,7 +62,7 @@ type Controller struct {
 	Log        *slog.Logger
 	// Aside says until when another controller acts on an object, which is left alone till then; nil or zero = none does.
 	Aside func(ctx context.Context, o client.Object) (until time.Time, err error)
-	// Workers look at runs at once; 0 = 4.
+	// Workers look at runs at once; 0 = 10.
 	Workers int
 
 	meter   meter

@@ -9,17 +9,12 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 )
 
@@ -226,157 +221,6 @@ func TestAMeasurementOfAnotherControllerIsEndedWithoutAsking(t *testing.T) {
 	task.Do, task.Begun = Terminate, &argo.Measurement{Phase: argo.AnalysisPhaseRunning}
 	if x := m.take(t.Context(), aRun(web("m", nil)), task).Measurement; x.Phase != argo.AnalysisPhaseInconclusive || x.FinishedAt == nil || x.Message != metricTerminated {
 		t.Errorf("%+v", x)
-	}
-}
-
-func TestAJobsEndIsTheMeasurementsVerdict(t *testing.T) {
-	t.Parallel()
-	at := metav1.Time{Time: noon}
-	begun := argo.Measurement{Phase: argo.AnalysisPhaseRunning, StartedAt: &at}
-	job := func(kind batchv1.JobConditionType, status corev1.ConditionStatus) *batchv1.Job {
-		return &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: kind, Status: status}}}}
-	}
-	waits := func(reason string, initial bool) []corev1.Pod {
-		s := []corev1.ContainerStatus{{Name: "c", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: "why"}}}}
-		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Status: corev1.PodStatus{ContainerStatuses: s}}
-		if initial {
-			p.Status.InitContainerStatuses, p.Status.ContainerStatuses = s, nil
-		}
-		return []corev1.Pod{p}
-	}
-	for _, c := range []struct {
-		job   *batchv1.Job
-		pods  []corev1.Pod
-		phase argo.AnalysisPhase
-	}{
-		{&batchv1.Job{}, nil, argo.AnalysisPhaseRunning},
-		{job(batchv1.JobComplete, corev1.ConditionTrue), nil, argo.AnalysisPhaseSuccessful},
-		{job(batchv1.JobFailed, corev1.ConditionTrue), nil, argo.AnalysisPhaseFailed},
-		{job(batchv1.JobFailed, corev1.ConditionFalse), nil, argo.AnalysisPhaseRunning},
-		{job(batchv1.JobSuspended, corev1.ConditionTrue), nil, argo.AnalysisPhaseRunning},
-		{&batchv1.Job{}, waits("ErrImagePull", false), argo.AnalysisPhaseInconclusive},
-		{&batchv1.Job{}, waits("ImagePullBackOff", true), argo.AnalysisPhaseInconclusive},
-		{&batchv1.Job{}, waits("InvalidImageName", false), argo.AnalysisPhaseInconclusive},
-		{&batchv1.Job{}, waits("CrashLoopBackOff", false), argo.AnalysisPhaseRunning},
-		{job(batchv1.JobComplete, corev1.ConditionTrue), waits("ErrImagePull", false), argo.AnalysisPhaseSuccessful},
-	} {
-		x, changed := watchJob(begun, c.job, c.pods, noon)
-		if x.Phase != c.phase || changed != c.phase.Completed() || (x.FinishedAt != nil) != changed {
-			t.Errorf("%+v %+v: %s, want %s", c.job.Status.Conditions, c.pods, x.Phase, c.phase)
-		}
-		if c.phase == argo.AnalysisPhaseInconclusive && !strings.HasPrefix(x.Message, "Pod p, container c has terminal error (") {
-			t.Errorf("message %q", x.Message)
-		}
-	}
-}
-
-func TestJobNamesFitLabelsAndDiffer(t *testing.T) {
-	t.Parallel()
-	long := strings.Repeat("a", 40)
-	run := aRun(web("short", nil), web(long+"1", nil), web(long+"2", nil))
-	run.UID = "11111111-2222-3333-4444-555555555555"
-	if got := jobName(run, 0, 3); got != "11111111-2222-3333-4444-555555555555.short.3" {
-		t.Error(got)
-	}
-	one, two := jobName(run, 1, 12), jobName(run, 2, 12)
-	if one != "11111111-2222-3333-4444-555555555555."+strings.Repeat("a", 23)+".12" || len(one) != jobNameMax || len(two) != jobNameMax || one == two {
-		t.Error(one, two)
-	}
-}
-
-func TestAJobCarriesWhatLeadsBackToItsRun(t *testing.T) {
-	t.Parallel()
-	run := aRun(argo.Metric{Name: "m", Provider: argo.MetricProvider{Job: &argo.JobMetric{Metadata: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"}}}}})
-	job := newJob(run, &run.Spec.Metrics[0], 0, 1)
-	if job.Labels["a"] != "b" || job.Labels[JobRunUIDLabel] != "uid" || job.Spec.Template.Labels[JobRunUIDLabel] != "uid" || job.Annotations["c"] != "d" ||
-		job.Annotations[jobMetricAnnotation] != "m" || !metav1.IsControlledBy(job, run) {
-		t.Errorf("%+v", job)
-	}
-	if got := runOfJob(t.Context(), job); len(got) != 1 || got[0].String() != "shop/run" {
-		t.Errorf("%v", got)
-	}
-	if run.Spec.Metrics[0].Provider.Job.Metadata.Labels[JobRunUIDLabel] != "" {
-		t.Error("the run's own spec was changed")
-	}
-}
-
-// newPool is a pool of the test that records whom it wakes.
-func newPool(t *testing.T, places int) (p *pool, woken chan types.NamespacedName) {
-	t.Helper()
-	woken = make(chan types.NamespacedName, 100)
-	p = &pool{max: places, wake: func(n types.NamespacedName) { woken <- n }}
-	ctx, cancel := context.WithCancel(t.Context())
-	var done sync.WaitGroup
-	done.Go(func() { _ = p.Start(ctx) })
-	t.Cleanup(func() { cancel(); done.Wait() })
-	return p, woken
-}
-
-func TestThePoolMeasuresOnceWakesTheRunAndForgetsWhatIsSettled(t *testing.T) {
-	t.Parallel()
-	p, woken := newPool(t, 2)
-	owner := types.NamespacedName{Namespace: "shop", Name: "run"}
-	key := workKey{"uid", "m", 1, Measure}
-	count := 0
-	for range 3 {
-		p.begin(key, owner, func(context.Context) Result { count++; return Result{Metric: "m", Number: 1} })
-	}
-	if got := <-woken; got != owner || count != 1 {
-		t.Errorf("%v was woken after %d measurements", got, count)
-	}
-	if got := p.results("uid"); len(got) != 1 || got[0].Metric != "m" {
-		t.Errorf("results %v", got)
-	}
-	p.settle("uid", map[workKey]bool{key: true})
-	if len(p.results("uid")) != 1 {
-		t.Error("what is wanted was forgotten")
-	}
-	p.settle("uid", nil)
-	if len(p.results("uid")) != 0 || len(p.work) != 0 {
-		t.Error("what is settled was kept")
-	}
-}
-
-func TestThePoolEndsWhatIsNoLongerWantedAndBoundsWhatIsUnderWay(t *testing.T) {
-	t.Parallel()
-	p, woken := newPool(t, 1)
-	owner := types.NamespacedName{Name: "run"}
-	begun, ended := make(chan struct{}), make(chan struct{})
-	p.begin(workKey{"a", "m", 1, Measure}, owner, func(ctx context.Context) Result {
-		close(begun)
-		<-ctx.Done()
-		close(ended)
-		return Result{Metric: "m"}
-	})
-	<-begun
-	p.begin(workKey{"b", "never", 1, Measure}, owner, func(context.Context) Result { t.Error("ran though it was dropped"); return Result{} })
-	p.begin(workKey{"b", "n", 1, Measure}, types.NamespacedName{Name: "other"}, func(context.Context) Result { return Result{Metric: "n"} })
-	p.settle("b", map[workKey]bool{{"b", "n", 1, Measure}: true})
-	select {
-	case who := <-woken:
-		t.Errorf("%v was woken while the only place was taken", who)
-	default:
-	}
-	p.drop(owner)
-	<-ended
-	if who := <-woken; who.Name != "other" {
-		t.Errorf("%v was woken", who)
-	}
-	if len(p.results("a")) != 0 {
-		t.Error("a result nobody wants was kept")
-	}
-}
-
-func TestThePoolRefusesMoreThanCanWait(t *testing.T) {
-	t.Parallel()
-	p := &pool{max: 1} // not started: nothing begins
-	for i := range waitingMax {
-		if !p.begin(workKey{"a", "m", i, Measure}, types.NamespacedName{}, nil) {
-			t.Fatalf("refused after %d", i)
-		}
-	}
-	if p.begin(workKey{"a", "m", -1, Measure}, types.NamespacedName{}, nil) {
-		t.Error("took one more")
 	}
 }
 

@@ -29,6 +29,11 @@ type metric struct {
 
 // read makes the metrics of a spec ready to be judged. Its errors are the messages of runs that cannot start.
 func read(spec *argo.AnalysisRunSpec) ([]metric, error) {
+	for i := range spec.Args {
+		if a := &spec.Args[i]; a.Value == nil && (a.ValueFrom == nil || a.ValueFrom.SecretKeyRef == nil) {
+			return nil, fmt.Errorf("Unable to resolve metric arguments: argument \"%s\" was not supplied", a.Name)
+		}
+	}
 	v := placeholders(spec.Args)
 	resolved := make([]argo.Metric, len(spec.Metrics))
 	names := make([]string, len(spec.Metrics))

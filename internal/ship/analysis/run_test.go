@@ -2,7 +2,6 @@ package analysis
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -12,115 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
-	"pgregory.net/rapid"
 )
-
-var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
-
-func num(n int) *intstr.IntOrString { return ptr.To(intstr.FromInt32(int32(n))) }
-
-// web is a metric that asks a web server; change says how it differs from one measured once.
-func web(name string, change func(*argo.Metric)) argo.Metric {
-	m := argo.Metric{Name: name, Provider: argo.MetricProvider{Web: &argo.WebMetric{URL: "http://x"}}}
-	if change != nil {
-		change(&m)
-	}
-	return m
-}
-
-func aRun(metrics ...argo.Metric) *argo.AnalysisRun {
-	return &argo.AnalysisRun{ObjectMeta: metav1.ObjectMeta{Name: "run", Namespace: "shop", UID: "uid"}, Spec: argo.AnalysisRunSpec{Metrics: metrics}}
-}
-
-// stored is the run as the API server gives it back: times are cut to the second.
-func stored(t require, run *argo.AnalysisRun) *argo.AnalysisRun {
-	b, err := json.Marshal(run)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := &argo.AnalysisRun{}
-	if err := json.Unmarshal(b, out); err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-type require interface {
-	Fatal(...any)
-	Fatalf(string, ...any)
-}
-
-// letters of phases in scripts of tests.
-var letters = map[byte]argo.AnalysisPhase{'s': argo.AnalysisPhaseSuccessful, 'f': argo.AnalysisPhaseFailed,
-	'i': argo.AnalysisPhaseInconclusive, 'e': argo.AnalysisPhaseError}
-
-// player carries runs out with measurements from scripts: the n-th letter of a metric's script is its n-th measurement, the
-// last letter repeated for ever.
-type player struct {
-	t       require
-	run     *argo.AnalysisRun
-	now     time.Time
-	scripts map[string]string
-	made    map[string][]time.Time // when each measurement was made
-	events  []Event
-	dropped int
-}
-
-func play(t require, run *argo.AnalysisRun, scripts map[string]string) *player {
-	return &player{t: t, run: run, now: noon, scripts: scripts, made: map[string][]time.Time{}}
-}
-
-// pass does what a controller does when it looks at a run; it reports when it is to look again.
-func (p *player) pass() time.Time {
-	for range 10 {
-		plan := Next(p.run, p.now)
-		var results []Result
-		for _, task := range plan.Tasks {
-			results = append(results, p.measure(task))
-		}
-		p.run.Status = Record(p.run, results)
-		v := Assess(p.run, p.now)
-		p.run.Status = v.Status
-		p.events = append(p.events, v.Events...)
-		p.dropped += len(v.Dropped)
-		if len(plan.Tasks) == 0 {
-			return plan.RequeueAt
-		}
-	}
-	p.t.Fatalf("the run asks for measurements without end at %v", p.now)
-	return time.Time{}
-}
-
-func (p *player) measure(task Task) Result {
-	at := metav1.Time{Time: p.now}
-	m := argo.Measurement{StartedAt: &at, FinishedAt: &at}
-	if task.Do == Terminate {
-		m.Phase, m.Message = argo.AnalysisPhaseInconclusive, "Metric Terminated"
-		return Result{Metric: task.Name, Number: task.Number, Measurement: m}
-	}
-	script := p.scripts[task.Name]
-	letter := script[min(task.Number, len(script))-1]
-	if m.Phase = letters[letter]; letter == 'r' { // running for ever
-		m.Phase, m.FinishedAt = argo.AnalysisPhaseRunning, nil
-		m.ResumeAt = &metav1.Time{Time: p.now.Add(time.Minute)}
-	}
-	p.made[task.Name] = append(p.made[task.Name], p.now)
-	return Result{Metric: task.Name, Number: task.Number, Measurement: m}
-}
-
-// until plays to the end of the run or to a time.
-func (p *player) until(end time.Time) {
-	for range 100000 {
-		at := p.pass()
-		if p.run.Status.Phase.Completed() || at.IsZero() || at.After(end) {
-			p.now = end
-			return
-		}
-		p.now = at
-		p.run = stored(p.t, p.run)
-	}
-	p.t.Fatalf("the run is looked at again and again at %v", p.now)
-}
 
 func TestVerdictsFollowTheLimitsOfAMetric(t *testing.T) {
 	t.Parallel()
@@ -277,8 +168,11 @@ func TestARunThatCannotBeReadIsAnErrorWithItsReason(t *testing.T) {
 	withDry := set(nil)
 	withDry.Spec.DryRun = []argo.DryRun{{MetricName: "other"}}
 	two := aRun(web("m", nil), web("m", nil))
+	open := set(nil)
+	open.Spec.Args = []argo.Argument{{Name: "x"}}
 	for message, run := range map[string]*argo.AnalysisRun{
 		"Unable to resolve metric arguments: failed to resolve {{args.x}}":                                    set(func(m *argo.Metric) { m.SuccessCondition = "result < {{args.x}}" }),
+		"Unable to resolve metric arguments: argument \"x\" was not supplied":                                 open,
 		"Analysis spec invalid: no metrics specified":                                                         aRun(),
 		"Analysis spec invalid: metrics[1]: duplicate name 'm'":                                               two,
 		"Analysis spec invalid: metrics[0]: interval must be specified when count > 1":                        set(func(m *argo.Metric) { m.Count = num(2) }),
@@ -428,115 +322,6 @@ func TestAResultIsRecordedOnce(t *testing.T) {
 	if s := Record(run, []Result{other}); len(s.MetricResults) != 1 {
 		t.Error("a result of nothing was recorded")
 	}
-}
-
-// drawRun draws a run with metrics of all sorts and the scripts they follow.
-func drawRun(t *rapid.T) (*argo.AnalysisRun, map[string]string) {
-	run, scripts := aRun(), map[string]string{}
-	for i := range rapid.IntRange(1, 4).Draw(t, "metrics") {
-		name := fmt.Sprint("m", i)
-		m := web(name, nil)
-		if rapid.Bool().Draw(t, "interval") {
-			m.Interval = argo.DurationString(rapid.SampledFrom([]string{"100ms", "1s", "7s", "1m"}).Draw(t, "every"))
-		}
-		if m.Interval != "" && rapid.Bool().Draw(t, "has count") {
-			m.Count = num(rapid.IntRange(1, 12).Draw(t, "count"))
-			m.FailureLimit = num(rapid.IntRange(0, m.Count.IntValue()).Draw(t, "failures"))
-			m.InconclusiveLimit = num(rapid.IntRange(0, m.Count.IntValue()).Draw(t, "inconclusives"))
-		}
-		if rapid.Bool().Draw(t, "delayed") {
-			m.InitialDelay = "5s"
-		}
-		if rapid.IntRange(0, 3).Draw(t, "dry") == 0 {
-			run.Spec.DryRun = append(run.Spec.DryRun, argo.DryRun{MetricName: "^" + name + "$"})
-		}
-		run.Spec.Metrics = append(run.Spec.Metrics, m)
-		scripts[name] = rapid.StringMatching(`[sssfier]{1,12}`).Draw(t, "script")
-	}
-	return run, scripts
-}
-
-func TestTheVerdictIsNeverBetterThanTheWorstMetricThatCounts(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		run, scripts := drawRun(t)
-		p := play(t, run, scripts)
-		p.until(noon.Add(10 * time.Minute))
-		s := p.run.Status
-		if !s.Phase.Completed() {
-			return
-		}
-		for _, r := range s.MetricResults {
-			if !r.Phase.Completed() {
-				t.Fatalf("the run is %s while %s is %s", s.Phase, r.Name, r.Phase)
-			}
-			if !r.DryRun && Worse(s.Phase, r.Phase) {
-				t.Fatalf("the run is %s, better than %s with %s", s.Phase, r.Name, r.Phase)
-			}
-		}
-		if s.RunSummary.Count+s.DryRunSummary.Count != int32(len(run.Spec.Metrics)) {
-			t.Fatalf("summaries %+v and %+v of %d metrics", s.RunSummary, s.DryRunSummary, len(run.Spec.Metrics))
-		}
-	})
-}
-
-func TestTerminateAlwaysEndsARunWithinOnePass(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		run, scripts := drawRun(t)
-		p := play(t, run, scripts)
-		p.until(noon.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "seconds")) * time.Second))
-		p.run = stored(t, p.run)
-		p.run.Spec.Terminate = true
-		p.pass()
-		if !p.run.Status.Phase.Completed() {
-			t.Fatalf("the run goes on: %+v", p.run.Status)
-		}
-	})
-}
-
-func TestJudgingAgainChangesNothing(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		run, scripts := drawRun(t)
-		p := play(t, run, scripts)
-		p.until(noon.Add(time.Duration(rapid.IntRange(0, 300).Draw(t, "seconds")) * time.Second))
-		before, _ := json.Marshal(p.run.Status)
-		v := Assess(p.run, p.now)
-		after, _ := json.Marshal(v.Status)
-		if string(before) != string(after) || len(v.Events) > 0 || len(v.Dropped) > 0 {
-			t.Fatalf("from\n%s\nto\n%s\nwith %v", before, after, v.Events)
-		}
-	})
-}
-
-func TestARestartAtAnyPointComesToTheSameEnd(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		run, scripts := drawRun(t)
-		whole := play(t, run.DeepCopy(), scripts)
-		whole.until(noon.Add(5 * time.Minute))
-		cut := play(t, run.DeepCopy(), scripts)
-		// A controller that dies between the beginning of measurements and the writing of their results starts from the
-		// object as it was stored before.
-		for range 100000 {
-			kept := stored(t, cut.run)
-			at := cut.pass()
-			if rapid.IntRange(0, 4).Draw(t, "die") == 0 {
-				cut.run = kept
-				continue
-			}
-			if cut.run = stored(t, cut.run); cut.run.Status.Phase.Completed() || at.IsZero() || at.After(noon.Add(5*time.Minute)) {
-				break
-			}
-			cut.now = at
-		}
-		a, _ := json.Marshal(stored(t, whole.run).Status)
-		b, _ := json.Marshal(cut.run.Status)
-		if string(a) != string(b) {
-			t.Fatalf("without a restart\n%s\nwith restarts\n%s", a, b)
-		}
-	})
 }
 
 func BenchmarkNextAndAssess(b *testing.B) {

@@ -146,7 +146,7 @@ func (p *pass) newRun(a *argo.ExperimentAnalysisTemplateRef) (*argo.AnalysisRun,
 	}
 	run := &argo.AnalysisRun{
 		ObjectMeta: metav1.ObjectMeta{Name: p.ex.Name + "-" + a.Name, Namespace: p.ex.Namespace, Labels: map[string]string{},
-			Annotations: maps.Clone(p.ex.Spec.AnalysisRunMetadata.Annotations), OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(p.ex, kind)}},
+			Annotations: maps.Clone(p.ex.Spec.AnalysisRunMetadata.Annotations), OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(p.ex, experimentKind)}},
 		Spec: spec,
 	}
 	maps.Copy(run.Labels, p.ex.Spec.AnalysisRunMetadata.Labels)

@@ -97,18 +97,18 @@ func bad(p argo.AnalysisPhase) bool { return p.Completed() && p != argo.Analysis
 
 // required says whether there are analyses that must succeed, and all of them have.
 func required(ex *argo.Experiment, st *argo.ExperimentStatus) bool {
-	any := false
+	some := false
 	for i := range ex.Spec.Analyses {
 		a := &ex.Spec.Analyses[i]
 		if !a.RequiredForCompletion {
 			continue
 		}
-		any = true
+		some = true
 		if r := runStatus(st, a.Name); r == nil || r.Phase != argo.AnalysisPhaseSuccessful {
 			return false
 		}
 	}
-	return any
+	return some
 }
 
 // endsAt is when spec.duration is over; zero while it has not begun, or when there is none.

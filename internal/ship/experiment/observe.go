@@ -34,7 +34,7 @@ const (
 
 // byOwner is the index function of ownerIndex.
 func byOwner(o client.Object) []string {
-	if c := metav1.GetControllerOf(o); c != nil && c.Kind == kind.Kind && c.APIVersion == kind.GroupVersion().String() {
+	if c := metav1.GetControllerOf(o); c != nil && c.Kind == experimentKind.Kind && c.APIVersion == experimentKind.GroupVersion().String() {
 		return []string{string(c.UID)}
 	}
 	return nil

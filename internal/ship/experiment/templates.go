@@ -26,7 +26,7 @@ const (
 	deadlineAnnotation = argo.DefaultReplicaSetScaleDownDeadlineAnnotationKey
 )
 
-var kind = rollouts.GroupVersion.WithKind("Experiment")
+var experimentKind = rollouts.GroupVersion.WithKind("Experiment")
 
 // template sees to the ReplicaSet and the Service of a template, and to its status.
 func (p *pass) template(t *argo.TemplateSpec) {
@@ -146,7 +146,7 @@ func newReplicaSet(ex *argo.Experiment, t *argo.TemplateSpec, name string, repli
 	rs := &appsv1.ReplicaSet{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ex.Namespace, Labels: maps.Clone(template.Labels),
 			Annotations:     map[string]string{nameAnnotation: ex.Name, templateAnnotation: t.Name},
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(ex, kind)}},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(ex, experimentKind)}},
 		Spec: appsv1.ReplicaSetSpec{Replicas: &replicas, MinReadySeconds: t.MinReadySeconds, Selector: selector, Template: *template},
 	}
 	if id := ex.Labels[analysis.InstanceLabel]; id != "" {
@@ -235,7 +235,7 @@ func (p *pass) service(t *argo.TemplateSpec, st *argo.TemplateStatus, rs *appsv1
 func newService(ex *argo.Experiment, t *argo.TemplateSpec, rs *appsv1.ReplicaSet, name string, ports []corev1.ServicePort) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: ex.Namespace, Annotations: map[string]string{nameAnnotation: ex.Name, templateAnnotation: t.Name},
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(ex, kind)}},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(ex, experimentKind)}},
 		Spec: corev1.ServiceSpec{Selector: maps.Clone(rs.Spec.Template.Labels), Ports: ports},
 	}
 }

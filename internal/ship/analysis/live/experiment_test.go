@@ -1,0 +1,132 @@
+package live_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/fairway-dev/fairway/internal/kube/kubetest"
+)
+
+func TestAnExperimentBringsPodsAServiceAndAnAnalysisAndTakesThemAway(t *testing.T) {
+	t.Parallel()
+	h := serve(t)
+	ns := h.Namespace(t)
+	create(t, h, &argo.AnalysisTemplate{}, ns, `
+metadata: {name: rate}
+spec:
+  args: [{name: hash}]
+  metrics:
+  - {name: "rate-{{args.hash}}", count: 2, interval: 1s, successCondition: result > 0.9, provider: {web: {url: "http://x/", jsonPath: "{$.rate}"}}}
+`)
+	create(t, h, &argo.Experiment{}, ns, `
+metadata: {name: exp}
+spec:
+  scaleDownDelaySeconds: 1
+  templates:
+  - name: baseline
+    replicas: 2
+    service: {}
+    selector: {matchLabels: {app: web}}
+    template:
+      metadata: {labels: {app: web}}
+      spec: {containers: [{name: main, image: nginx, ports: [{containerPort: 80}]}]}
+  - name: canary
+    selector: {matchLabels: {app: web, kind: canary}}
+    template:
+      metadata: {labels: {app: web, kind: canary}}
+      spec: {containers: [{name: main, image: "nginx:2"}]}
+  analyses:
+  - {name: rate, templateName: rate, requiredForCompletion: true, args: [{name: hash, value: "{{templates.canary.podTemplateHash}}"}]}
+`)
+	rs := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "exp-baseline"}}
+	kubetest.Eventually(t, h.Cluster, rs, func(rs *appsv1.ReplicaSet) string {
+		if rs.Status.AvailableReplicas != 2 {
+			return fmt.Sprintf("%d available", rs.Status.AvailableReplicas)
+		}
+		return ""
+	})
+	svc := kubetest.Eventually(t, h.Cluster, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "exp-baseline"}}, func(*corev1.Service) string { return "" })
+	if svc.Spec.Ports[0].Port != 80 || svc.Spec.Selector["app"] != "web" {
+		t.Errorf("%+v", svc.Spec)
+	}
+	ex := kubetest.Eventually(t, h.Cluster, &argo.Experiment{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "exp"}}, func(ex *argo.Experiment) string {
+		if ex.Status.Phase != argo.AnalysisPhaseSuccessful {
+			return fmt.Sprintf("%s %q", ex.Status.Phase, ex.Status.Message)
+		}
+		return ""
+	})
+	run := ends(t, h, ns, "exp-rate", argo.AnalysisPhaseSuccessful)
+	if name := run.Status.MetricResults[0].Name; name != "rate-"+hash(t, h, ns, "exp-canary") || !metav1.IsControlledBy(run, ex) {
+		t.Errorf("the metric is %s", name)
+	}
+	kubetest.Eventually(t, h.Cluster, rs, func(rs *appsv1.ReplicaSet) string {
+		if ptr.Deref(rs.Spec.Replicas, 1) != 0 || rs.Status.Replicas != 0 {
+			return "it still has pods"
+		}
+		return ""
+	})
+	kubetest.Gone(t, h.Cluster, svc)
+	kubetest.Eventually(t, h.Cluster, ex, func(ex *argo.Experiment) string {
+		for _, st := range ex.Status.TemplateStatuses {
+			if st.Replicas != 0 || st.AvailableReplicas != 0 || st.ServiceName != "" {
+				return fmt.Sprintf("%+v", st)
+			}
+		}
+		return ""
+	})
+	t.Logf("writes: %v", h.writes.in(ns))
+	for _, reason := range []string{"Normal ExperimentPending", "Normal ExperimentRunning", "Normal ExperimentSuccessful", "Normal TemplateRunning", "Normal AnalysisRunSuccessful"} {
+		h.told.until(t, ns, func(got []string) string {
+			if !slices.Contains(got, reason) {
+				return reason + " was not told"
+			}
+			return ""
+		})
+	}
+}
+
+func TestAnExperimentWhosePodsAreRefusedIsAnErrorWithTheReason(t *testing.T) {
+	t.Parallel()
+	h := serve(t)
+	ns := h.Namespace(t)
+	create(t, h, &argo.Experiment{}, ns, `
+metadata: {name: exp}
+spec:
+  templates:
+  - name: baseline
+    selector: {matchLabels: {app: web}}
+    template:
+      metadata: {labels: {app: web}}
+      spec: {containers: [{name: Not_A_Name, image: nginx}]}
+`)
+	kubetest.Eventually(t, h.Cluster, &argo.Experiment{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "exp"}}, func(ex *argo.Experiment) string {
+		if ex.Status.Phase != argo.AnalysisPhaseError || !strings.Contains(ex.Status.Message, "Failed to create ReplicaSet for template 'baseline'") || !strings.Contains(ex.Status.Message, "Not_A_Name") {
+			return fmt.Sprintf("%s %q", ex.Status.Phase, ex.Status.Message)
+		}
+		return ""
+	})
+	h.told.until(t, ns, func(got []string) string {
+		if !slices.Contains(got, "Warning ReplicaSetCreateError") || !slices.Contains(got, "Warning ExperimentError") {
+			return "not the events of a refusal"
+		}
+		return ""
+	})
+}
+
+func hash(t *testing.T, h *house, ns, set string) string {
+	t.Helper()
+	rs := &appsv1.ReplicaSet{}
+	if err := h.Objects.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: set}, rs); err != nil {
+		t.Fatal(err)
+	}
+	return rs.Labels[argo.DefaultRolloutUniqueLabelKey]
+}
