@@ -58,10 +58,10 @@ func (p *pass) create() {
 		newcomer = inCharge
 	}
 	p.syncMetadata(p.fresh, newcomer)
-	p.op(Op{Verb: Create, After: rs})
 }
 
-// syncRevision gives the new ReplicaSet and the Rollout the highest revision, and the ReplicaSet what else it has of the Rollout.
+// syncRevision gives the Rollout and the new ReplicaSet the highest revision, and the ReplicaSet what else it has of the Rollout.
+// The Rollout comes first: when it has changed meanwhile, nothing has been done yet.
 func (p *pass) syncRevision() {
 	rs := p.fresh
 	if rs.was != nil {
@@ -76,6 +76,7 @@ func (p *pass) syncRevision() {
 	}
 	switch {
 	case rs.was == nil:
+		p.op(Op{Verb: Create, After: rs.is})
 		p.event(Event{Reason: reasonNewSet, Message: fmt.Sprintf("Created ReplicaSet %s (revision %s)", rs.is.Name, revision)})
 		p.condition(&p.was, argo.RolloutProgressing, corev1.ConditionTrue, reasonNewSet, fmt.Sprintf("Created new replica set %q", rs.is.Name))
 	case conditionOf(&p.was, argo.RolloutProgressing) == nil:
