@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,10 +9,12 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
+	"sync"
 
 	"github.com/google/uuid"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/internal/kube/controlplane"
 	"github.com/fairway-dev/fairway/internal/kube/kubeversion"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
@@ -56,9 +59,16 @@ func versions() map[string]string {
 	return v
 }
 
-// bootRehearsal builds the house of a run. The engine plays the nodes as the cluster's infrastructure, with its rights.
+// bootRehearsal builds the house of a run. The engine plays the nodes as the cluster's infrastructure, with its rights. The
+// capabilities that the scenario has objects for take part; without any there is neither a manager nor a kind of theirs.
 func bootRehearsal(ctx context.Context, o play.HouseOptions) (*play.House, error) {
 	o.Plane.Scratch = "." // a directory of this run alone; absolute paths would differ between runs
+	on := rehearsed(o.Document)
+	if len(on) > 0 {
+		o.Plane.Beside = func(ctx context.Context, p *controlplane.ControlPlane) error {
+			return installCRDs(ctx, p.Config(), on, true)
+		}
+	}
 	plane, err := controlplane.Start(ctx, o.Plane)
 	if err != nil {
 		return nil, err
@@ -78,7 +88,61 @@ func bootRehearsal(ctx context.Context, o play.HouseOptions) (*play.House, error
 	if err != nil {
 		return nil, err
 	}
-	return &play.House{Plane: plane, Engine: e, Run: e.Run}, nil
+	house := &play.House{Plane: plane, Engine: e, Run: e.Run}
+	if len(on) > 0 {
+		house.Run, err = besides(ctx, plane, on, e.Run)
+	}
+	return house, err
+}
+
+// rehearsed are the capabilities that a scenario needs: those whose kinds its objects or steps name.
+func rehearsed(doc *play.Document) []Capability {
+	named := func(group string) bool {
+		for _, o := range doc.Objects {
+			if bytes.Contains(o.Object, []byte(group)) {
+				return true
+			}
+		}
+		for i := range doc.Scenario.Spec.Steps {
+			for _, a := range doc.Scenario.Spec.Steps[i].Apply {
+				if bytes.Contains(a.Object, []byte(group)) {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	var on []Capability
+	if named(rollouts.GroupVersion.String()) {
+		on = append(on, rolloutsCapability())
+	}
+	return on
+}
+
+// besides sets the capabilities up and returns what runs them beside the engine. They act with all rights: whether those
+// they declare are enough shows on other clusters.
+func besides(ctx context.Context, plane *controlplane.ControlPlane, on []Capability, engine func(context.Context) error) (func(context.Context) error, error) {
+	cfg := plane.ConfigAs(userName(Namespace), "system:masters")
+	cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
+	log := slog.New(slog.DiscardHandler)
+	m, err := newManager(managerOptions{config: cfg, on: on, informers: sharedInformers{plane.Informers(), ctx.Done()}.newInformer, namespace: Namespace, log: log})
+	if err != nil {
+		return nil, err
+	}
+	h := &House{Manager: m, Log: log, Namespace: Namespace, Rollouts: RolloutOptions{RefusePlugins: "no programs run in a rehearsal; use a step of another kind"}}
+	if err := h.setUp(ctx, on); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		var parts sync.WaitGroup
+		for _, run := range []func(context.Context) error{engine, m.Start} {
+			parts.Go(func() { cancel(run(ctx)) })
+		}
+		parts.Wait()
+		return context.Cause(ctx)
+	}, nil
 }
 
 // engineUser is who writes what kubelets would.

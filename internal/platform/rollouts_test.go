@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/rehearse/play"
 )
 
 // rolloutsAreCarriedOut makes a Rollout whose canary a Job judges, with Fairway's own rights, as a user who may edit.
@@ -74,5 +75,17 @@ func rolloutsAreCarriedOut(t *testing.T, c *Cluster) {
 	as.ContentType, as.AcceptContentTypes = "", ""
 	if _, err := dynamic.NewForConfigOrDie(as).Resource(rollouts.GroupVersion.WithResource("rollouts")).List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("a user without rights gets %v, want Forbidden", err)
+	}
+}
+
+func TestRehearsalRunsTheCapabilitiesThatItsObjectsNeedAndNoOthers(t *testing.T) {
+	t.Parallel()
+	plain := &play.Document{Objects: []play.Object{{Object: []byte(`{"apiVersion":"apps/v1","kind":"Deployment"}`)}}}
+	if on := rehearsed(plain); len(on) > 0 {
+		t.Errorf("a scenario without Rollouts runs %s", names(on))
+	}
+	shipped := &play.Document{Objects: []play.Object{{Object: []byte(`{"apiVersion":"argoproj.io/v1alpha1","kind":"Rollout"}`)}}}
+	if on := rehearsed(shipped); names(on) != "rollouts" {
+		t.Errorf("a scenario with a Rollout runs %q", names(on))
 	}
 }
