@@ -46,8 +46,9 @@ type house struct {
 	told       *told
 	writes     *writes
 	collectors []prometheus.Collector
-	web        string   // what every name leads to
-	asked      sync.Map // how often each path was, as *atomic.Int32
+	ended      chan error // of the manager
+	web        string     // what every name leads to
+	asked      sync.Map   // how often each path was, as *atomic.Int32
 }
 
 // told keeps Events by namespace.
@@ -137,15 +138,16 @@ func serve(t *testing.T) *house {
 	mu.Lock()
 	defer mu.Unlock()
 	if current == nil {
-		current = start(t, c)
+		install(t, c)
+		current = start(context.Background(), t, c, "") // it ends with the process, as the cluster does
 	}
 	return current
 }
 
-func start(t *testing.T, c *kubetest.Cluster) *house {
+// start the controllers of an instance, until ctx ends.
+func start(ctx context.Context, t *testing.T, c *kubetest.Cluster, instance string) *house {
 	t.Helper()
-	h := &house{Cluster: c, told: &told{by: map[string][]string{}}, writes: &writes{by: map[string][]string{}}}
-	install(t, c)
+	h := &house{Cluster: c, ended: make(chan error, 1), told: &told{by: map[string][]string{}}, writes: &writes{by: map[string][]string{}}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n, _ := h.asked.LoadOrStore(r.URL.Path, new(atomic.Int32))
 		n.(*atomic.Int32).Add(1)
@@ -172,11 +174,11 @@ func start(t *testing.T, c *kubetest.Cluster) *house {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	runs := &analysis.Controller{Client: m.GetClient(), Reader: m.GetAPIReader(), Recorder: h.told, FieldOwner: "fairway", Log: log,
+	runs := &analysis.Controller{Client: m.GetClient(), Reader: m.GetAPIReader(), Recorder: h.told, FieldOwner: "fairway", Log: log, InstanceID: instance,
 		Providers: provider.All(provider.Config{Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, h.web)
 		}})}
-	experiments := &experiment.Controller{Client: m.GetClient(), Recorder: h.told, FieldOwner: "fairway", Log: log}
+	experiments := &experiment.Controller{Client: m.GetClient(), Recorder: h.told, FieldOwner: "fairway", Log: log, InstanceID: instance}
 	if err := runs.SetUp(context.Background(), m); err != nil {
 		t.Fatal(err)
 	}
@@ -184,12 +186,7 @@ func start(t *testing.T, c *kubetest.Cluster) *house {
 		t.Fatal(err)
 	}
 	h.collectors = append(runs.Collectors(), experiments.Collectors()...)
-	// The manager ends with the process, as the cluster does.
-	go func() {
-		if err := m.Start(context.Background()); err != nil {
-			panic(err)
-		}
-	}()
+	go func() { h.ended <- m.Start(ctx) }()
 	return h
 }
 

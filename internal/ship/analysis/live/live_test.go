@@ -190,6 +190,48 @@ spec:
 	}
 }
 
+func TestARunGoesOnWhereAControllerThatEndedLeftIt(t *testing.T) {
+	t.Parallel()
+	c := serve(t).Cluster
+	ns := c.Namespace(t)
+	life, end := context.WithCancel(t.Context())
+	first := start(life, t, c, "again")
+	run := create(t, first, &argo.AnalysisRun{}, ns, `
+metadata: {name: run, labels: {argo-rollouts.argoproj.io/controller-instance-id: again}}
+spec:
+  metrics:
+  - {name: rate, count: 4, interval: 1s, provider: {web: {url: "http://x/", jsonPath: "{$.rate}"}}}
+  - name: job
+    provider:
+      job: {spec: {backoffLimit: 0, suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: main, image: busybox}]}}}}
+`)
+	kubetest.Eventually(t, c, run, func(r *argo.AnalysisRun) string {
+		if len(r.Status.MetricResults) < 2 || r.Status.MetricResults[0].Count == 0 {
+			return "not both metrics have begun"
+		}
+		return ""
+	})
+	end()
+	if err := <-first.ended; err != nil {
+		t.Fatalf("the manager's end: %v", err)
+	}
+	start(t.Context(), t, c, "again")
+	var jobs batchv1.JobList
+	if err := c.Objects.List(t.Context(), &jobs, client.InNamespace(ns)); err != nil || len(jobs.Items) != 1 {
+		t.Fatalf("%d jobs, %v", len(jobs.Items), err)
+	}
+	if err := c.Objects.Patch(t.Context(), &jobs.Items[0], client.RawPatch(types.MergePatchType, []byte(`{"spec":{"suspend":false}}`))); err != nil {
+		t.Fatal(err)
+	}
+	run = ends(t, first, ns, "run", argo.AnalysisPhaseSuccessful)
+	if a, b := run.Status.MetricResults[0], run.Status.MetricResults[1]; a.Count != 4 || a.Successful != 4 || b.Count != 1 {
+		t.Errorf("%+v", run.Status.MetricResults)
+	}
+	if err := c.Objects.List(t.Context(), &jobs, client.InNamespace(ns)); err != nil || len(jobs.Items) != 1 {
+		t.Errorf("%d jobs, %v", len(jobs.Items), err)
+	}
+}
+
 func TestARunGoesWhenItsTimeToLiveIsOver(t *testing.T) {
 	t.Parallel()
 	h := serve(t)
