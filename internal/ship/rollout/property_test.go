@@ -13,6 +13,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"pgregory.net/rapid"
 
@@ -108,6 +109,8 @@ func (w *world) never(o Op) {
 			w.neverStarve(w.sets[b.Name], *o.After.(*appsv1.ReplicaSet).Spec.Replicas)
 		case *corev1.Service:
 			w.neverDeaf(b, o.After.(*corev1.Service))
+		case *unstructured.Unstructured:
+			w.neverMislead(b, o.After.(*unstructured.Unstructured))
 		}
 	case Delete:
 		if rs, ok := o.Before.(*appsv1.ReplicaSet); ok {
@@ -170,6 +173,33 @@ func (w *world) neverDeaf(before, after *corev1.Service) {
 	for _, rs := range w.sets {
 		if rs.Labels[HashLabel] == to && rs.Status.AvailableReplicas == 0 && before.Spec.Selector[HashLabel] != "" && before.Name != "canary" {
 			w.t.Fatalf("service %s is switched to %s, which has no pods available", before.Name, rs.Name)
+		}
+	}
+}
+
+// neverMislead: no side gets more traffic, and none is pointed elsewhere with traffic on it, while it has no pods and the other
+// has.
+func (w *world) neverMislead(before, after *unstructured.Unstructured) {
+	w.t.Helper()
+	side := func(u *unstructured.Unstructured, name string) (share int64, hash string, pods int32) {
+		share, _, _ = unstructured.NestedInt64(u.Object, "spec", "weight")
+		if name == "stable" {
+			share = 100 - share
+		}
+		hash, _, _ = unstructured.NestedString(u.Object, "spec", name+"Hash")
+		for _, rs := range w.sets {
+			if rs.Labels[HashLabel] == hash {
+				pods = rs.Status.AvailableReplicas
+			}
+		}
+		return share, hash, pods
+	}
+	for name, opposite := range map[string]string{"canary": "stable", "stable": "canary"} {
+		was, wasHash, _ := side(before, name)
+		is, hash, pods := side(after, name)
+		_, _, others := side(after, opposite)
+		if wasHash != "" && pods == 0 && others > 0 && is > 0 && (is > was || hash != wasHash) {
+			w.t.Fatalf("the %s gets %d after %d (%s after %s), and has no pods", name, is, was, hash, wasHash)
 		}
 	}
 }

@@ -147,12 +147,15 @@ func (p *pass) stages(in traffic.Intent) []traffic.Intent {
 	return []traffic.Intent{first, in}
 }
 
-// stableCarries is whether the stable revision has the pods for a weight.
+// stableCarries is whether the stable revision has the pods for a weight, and one at least for any.
 func (p *pass) stableCarries(weight int32) bool {
 	if p.stable == nil {
 		return false
 	}
 	want := int32(int64(max(weight, 0)) * int64(replicasOf(p.ro)) / int64(max(maxTraffic(p.ro), 1)))
+	if weight > 0 && want == 0 {
+		want = min(1, replicasOf(p.ro))
+	}
 	return p.stable.lasting() >= want || p.ro.Spec.Strategy.Canary.ReplicaProgressThreshold != nil && p.thresholdMet(p.stable, want)
 }
 
