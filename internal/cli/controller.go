@@ -13,6 +13,7 @@ import (
 
 func controllerCommand(s Streams) *cobra.Command {
 	var f clusterFlags
+	var ship rolloutFlags
 	o := platform.ControllerOptions{LeaderElection: true, Namespace: platform.Namespace, MetricsAddress: ":8080", HealthAddress: ":8081", ListenAddress: ":6444"}
 	var capabilities []string
 	var verbose int
@@ -42,6 +43,9 @@ leads and writes; all serve the metrics APIs.`,
 			if err := o.Capabilities.Check(); err != nil {
 				return usage(err)
 			}
+			if err := ship.take(&o); err != nil {
+				return err
+			}
 			cfg, _, err := f.load()
 			if err != nil {
 				return err
@@ -61,6 +65,7 @@ leads and writes; all serve the metrics APIs.`,
 	}
 	fs := c.Flags()
 	f.add(fs)
+	ship.add(fs)
 	fs.StringSliceVar(&capabilities, "capabilities", nil, "switch capabilities on or off: -metrics,…")
 	fs.BoolVar(&o.LeaderElection, "leader-elect", o.LeaderElection, "let one of several replicas lead")
 	fs.StringVar(&o.Namespace, "system-namespace", o.Namespace, "the namespace of Fairway's own objects")
