@@ -19,6 +19,16 @@ type Action struct {
 	SetImage *SetImageAction `json:"setImage,omitempty"`
 	Restart  *WorkloadAction `json:"restart,omitempty"`
 	Undo     *UndoAction     `json:"undo,omitempty"`
+	// Promote lets a Rollout go on: past a pause, or past the step or analysis that it is at.
+	Promote *PromoteAction `json:"promote,omitempty"`
+	// Abort the update of a Rollout: back to the stable revision.
+	Abort *WorkloadAction `json:"abort,omitempty"`
+	// Pause the update of a Rollout or Deployment by hand (spec.paused).
+	Pause *WorkloadAction `json:"pause,omitempty"`
+	// Resume what was paused by hand.
+	Resume *WorkloadAction `json:"resume,omitempty"`
+	// Retry an aborted update of a Rollout from its first step.
+	Retry *WorkloadAction `json:"retry,omitempty"`
 	// Set changes the model of services from now on: a config flag, a cache flush, a slow query.
 	Set *Service `json:"set,omitempty"`
 
@@ -151,7 +161,8 @@ type ObjectPatch struct {
 	Source Source          `json:"source,omitzero" scenario:"internal"`
 }
 
-// Workload is NAMESPACE/NAME or KIND/NAMESPACE/NAME; without a kind, the Deployment, StatefulSet or DaemonSet of that name.
+// Workload is NAMESPACE/NAME or KIND/NAMESPACE/NAME; without a kind, the Rollout, Deployment, StatefulSet or DaemonSet of that
+// name.
 type Workload string
 
 // Split into its parts; kind is empty when not given, ok false when the text is neither form.
@@ -419,5 +430,27 @@ func (a *LoadFactorAction) UnmarshalJSON(data []byte) error {
 		return unmarshalScalar(data, a.UnmarshalText)
 	}
 	type plain LoadFactorAction
+	return json.Unmarshal(data, (*plain)(a))
+}
+
+// PromoteAction lets the update of a Rollout go on.
+type PromoteAction struct {
+	Workload Workload `json:"workload"`
+	// Full skips every step, pause and analysis that is left.
+	Full bool `json:"full,omitempty"`
+}
+
+// UnmarshalText reads the workload alone.
+func (a *PromoteAction) UnmarshalText(text []byte) error {
+	*a = PromoteAction{Workload: Workload(text)}
+	return nil
+}
+
+// UnmarshalJSON reads the workload alone or the object form.
+func (a *PromoteAction) UnmarshalJSON(data []byte) error {
+	if isScalar(data) {
+		return unmarshalScalar(data, a.UnmarshalText)
+	}
+	type plain PromoteAction
 	return json.Unmarshal(data, (*plain)(a))
 }

@@ -27,6 +27,7 @@ type Expectation struct {
 	Pending    *PendingExpectation    `json:"pending,omitempty"`
 	Cost       *CostExpectation       `json:"cost,omitempty"`
 	Disruption *DisruptionExpectation `json:"disruption,omitempty"`
+	Rollout    *RolloutExpectation    `json:"rollout,omitempty"`
 	Recovery   *RecoveryExpectation   `json:"recovery,omitempty"`
 	NoWorse    *NoWorseExpectation    `json:"noWorse,omitempty"`
 	// CEL is a condition over the record of the run.
@@ -134,6 +135,25 @@ type DisruptionExpectation struct {
 	Forced *int32 `json:"forced,omitempty"`
 	// WorkSecondsLost in pods killed at the end of their grace, at most.
 	WorkSecondsLost *float64 `json:"workSecondsLost,omitempty"`
+}
+
+// Verdicts of an update.
+const (
+	VerdictHealthy = "Healthy"
+	VerdictAborted = "Aborted"
+)
+
+// RolloutExpectation says how the newest update of a workload in the run must end.
+type RolloutExpectation struct {
+	Workload Workload `json:"workload"`
+	// Image narrows it to updates to an image, a glob such as "*:v2"; default any.
+	Image string `json:"image,omitempty"`
+	// Verdict is how it must end: Healthy, the new revision runs everywhere (default), or Aborted, back at the stable one.
+	Verdict string `json:"verdict,omitempty" enum:"Healthy,Aborted"`
+	// Within this time from its beginning; default the rest of the run.
+	Within Duration `json:"within,omitzero"`
+	// MaxWeight is the largest share of the traffic that a revision whose update was aborted may ever have got.
+	MaxWeight *Share `json:"maxWeight,omitempty"`
 }
 
 // RecoveryExpectation bounds the time after a step until the service level is back, for five minutes, at To of its mean

@@ -9,7 +9,8 @@ var installOrder = rank(
 	"Namespace", "CustomResourceDefinition", "PriorityClass", "RuntimeClass", "Program", "NetworkPolicy", "ResourceQuota", "LimitRange",
 	"PodDisruptionBudget", "ServiceAccount", "Secret", "ConfigMap", "StorageClass", "CSIDriver", "PersistentVolume", "PersistentVolumeClaim",
 	"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding", "Service", "EndpointSlice", "Endpoints",
-	"DaemonSet", "Pod", "ReplicationController", "ReplicaSet", "Deployment", "StatefulSet", "Job", "CronJob", "HorizontalPodAutoscaler",
+	"DaemonSet", "Pod", "ReplicationController", "ReplicaSet", "Deployment", "StatefulSet", "Job", "CronJob",
+	"ClusterAnalysisTemplate", "AnalysisTemplate", "Rollout", "AnalysisRun", "Experiment", "HorizontalPodAutoscaler",
 	"IngressClass", "Ingress", "APIService",
 )
 

@@ -90,7 +90,7 @@ func (t *Topology) loadTarget(to string) (int, bool) {
 	if i, ok := t.byService[to]; ok {
 		return i, true
 	}
-	for _, kind := range []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"} {
+	for _, kind := range []string{"Rollout", "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod"} {
 		if i, ok := t.byWorkload[kind+"/"+to]; ok {
 			return i, true
 		}

@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
@@ -15,7 +16,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/fairway-dev/fairway/api/rollouts"
 )
 
 // workload is what makes pods.
@@ -25,6 +29,7 @@ type workload struct {
 	replicas              int
 	batch                 bool // Job, CronJob
 	daemon                bool
+	referred              bool // the template of a Rollout that runs the pods in its stead
 }
 
 // key is Kind/namespace/name.
@@ -40,13 +45,21 @@ type index struct {
 	routes     []*unstructured.Unstructured
 }
 
-// typed converts unstructured objects of built-in kinds; others stay as they are.
+// kinds are those whose objects the model reads: Kubernetes' own and those of Rollouts.
+var kinds = sync.OnceValue(func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(scheme.AddToScheme(s))
+	utilruntime.Must(rollouts.AddToScheme(s))
+	return s
+})
+
+// typed converts unstructured objects of known kinds; others stay as they are.
 func typed(o runtime.Object) runtime.Object {
 	u, ok := o.(*unstructured.Unstructured)
 	if !ok {
 		return o
 	}
-	t, err := scheme.Scheme.New(u.GroupVersionKind())
+	t, err := kinds().New(u.GroupVersionKind())
 	if err != nil {
 		return o
 	}
@@ -66,10 +79,13 @@ func newIndex(objects []runtime.Object) *index {
 		x.workloads = append(x.workloads, w)
 		return w
 	}
+	var ro []*rollouts.Rollout
 	for _, o := range objects {
 		switch o := typed(o).(type) {
 		case *appsv1.Deployment:
 			add("Deployment", o.ObjectMeta, o.Spec.Template, o.Spec.Replicas)
+		case *rollouts.Rollout:
+			ro = append(ro, o)
 		case *appsv1.StatefulSet:
 			add("StatefulSet", o.ObjectMeta, o.Spec.Template, o.Spec.Replicas)
 		case *appsv1.ReplicaSet:
@@ -102,6 +118,9 @@ func newIndex(objects []runtime.Object) *index {
 			}
 		}
 	}
+	for _, o := range ro { // once the Deployments that they may refer to are known
+		add("Rollout", o.ObjectMeta, x.templateOf(o), o.Spec.Replicas)
+	}
 	slices.SortFunc(x.workloads, func(a, b *workload) int {
 		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name), cmp.Compare(a.kind, b.kind))
 	})
@@ -109,6 +128,19 @@ func newIndex(objects []runtime.Object) *index {
 		return cmp.Or(cmp.Compare(namespaceOf(a.ObjectMeta), namespaceOf(b.ObjectMeta)), cmp.Compare(a.Name, b.Name))
 	})
 	return x
+}
+
+// templateOf is a Rollout's pod template: its own, or that of the workload it refers to.
+func (x *index) templateOf(o *rollouts.Rollout) corev1.PodTemplateSpec {
+	if ref := o.Spec.WorkloadRef; ref != nil {
+		for _, w := range x.workloads {
+			if w.kind == ref.Kind && w.namespace == namespaceOf(o.ObjectMeta) && w.name == ref.Name {
+				w.referred = true
+				return w.template
+			}
+		}
+	}
+	return o.Spec.Template
 }
 
 func namespaceOf(m metav1.ObjectMeta) string { return cmp.Or(m.Namespace, metav1.NamespaceDefault) }

@@ -123,7 +123,7 @@ func (t *Topology) target(c *component, call v1alpha1.Call) (int, string, error)
 		if i, ok := t.byService[ns+"/"+name]; ok {
 			return i, true
 		}
-		for _, kind := range []string{"Deployment", "StatefulSet", "ReplicaSet", "Pod"} {
+		for _, kind := range []string{"Rollout", "Deployment", "StatefulSet", "ReplicaSet", "Pod"} {
 			if i, ok := t.byWorkload[kind+"/"+ns+"/"+name]; ok {
 				return i, true
 			}

@@ -97,6 +97,11 @@ type component struct {
 }
 
 func (c *component) primary() *workload {
+	for _, w := range c.workloads {
+		if !w.referred {
+			return w
+		}
+	}
 	if len(c.workloads) == 0 {
 		return nil
 	}
@@ -141,6 +146,11 @@ func Build(in Input) (*Topology, error) {
 	}
 	t.Entries = append(t.Entries, Entry{Name: "(other pods)"})
 	t.checkImages()
+	for _, o := range in.Objects {
+		for _, u := range Unplayed(o) {
+			t.Limits = append(t.Limits, record.Limit{What: u.What, Why: u.Why})
+		}
+	}
 	return t, nil
 }
 

@@ -196,7 +196,7 @@ func Dropped(pattern string, o *unstructured.Unstructured) bool {
 }
 
 func (c *checker) load(l *v1alpha1.Load) {
-	o := c.target(l.Source, "to", "Service or Deployment", v1alpha1.Workload(l.To), func(kind string) bool { return isService(kind) || kind == "Deployment" })
+	o := c.target(l.Source, "to", "Service, Deployment or Rollout", v1alpha1.Workload(l.To), func(kind string) bool { return isService(kind) || kind == "Deployment" || kind == rolloutKind })
 	if o == nil || !isService(o.GetKind()) {
 		return
 	}
@@ -337,6 +337,7 @@ func (c *checker) step(s *v1alpha1.Step) {
 	if a := s.Undo; a != nil {
 		c.target(at, "undo", "workload", a.Workload, isWorkload)
 	}
+	c.rolloutStep(s)
 	if s.Set != nil {
 		c.service(s.Set, "")
 	}
@@ -352,6 +353,9 @@ func (c *checker) step(s *v1alpha1.Step) {
 // container checks that it is clear which container gets the new image.
 func (c *checker) container(at v1alpha1.Source, w *unstructured.Unstructured, a *v1alpha1.SetImageAction) {
 	list, _, _ := unstructured.NestedSlice(w.Object, "spec", "template", "spec", "containers")
+	if _, ok, _ := unstructured.NestedMap(w.Object, "spec", "workloadRef"); ok {
+		return // the containers stand in the workload it refers to
+	}
 	var names, same []string
 	for _, item := range list {
 		fields, ok := item.(map[string]any)
@@ -406,6 +410,9 @@ func (c *checker) expectation(e *v1alpha1.Expectation) {
 	}
 	if e.Replicas != nil {
 		c.target(at, "replicas.workload", "workload", e.Replicas.Workload, isWorkload)
+	}
+	if e.Rollout != nil {
+		c.rolloutExpectation(at, e.Rollout)
 	}
 	if e.Cost != nil && e.Cost.Of != "" {
 		c.target(at, "cost.of", "workload", e.Cost.Of, isWorkload)

@@ -44,7 +44,7 @@ func objects(t *testing.T, text string) []manifest.Object {
 func TestNamesOfNothingAreReportedWithTheNearest(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ fragment, says string }{
-		{"  load: [{to: shop/frontent, rate: 1}]", "4:10: error: there is no Service or Deployment shop/frontent; did you mean shop/frontend?"},
+		{"  load: [{to: shop/frontent, rate: 1}]", "4:10: error: there is no Service, Deployment or Rollout shop/frontent; did you mean shop/frontend?"},
 		{"  load: [{to: shop/frontend, rate: 1}]", ""},
 		{"  load: [{to: shop/frontend-external, rate: 1}]", "4:10: error: nothing answers at Service shop/frontend-external: no workload's pods have the labels app=frontent"},
 		{"  load: [{to: Deployment/shop/frontend, rate: 1}]", ""},

@@ -279,6 +279,9 @@ func defaultExpectation(e *v1alpha1.Expectation, index int) {
 		pointer(&d.BudgetKept, true)
 		pointer(&d.Forced, 0)
 	}
+	if r := e.Rollout; r != nil {
+		set(&r.Verdict, v1alpha1.VerdictHealthy)
+	}
 	if r := e.Recovery; r != nil {
 		pointer(&r.To, RecoveryToDefault)
 	}
@@ -300,6 +303,8 @@ func expectationName(e *v1alpha1.Expectation, index int) string {
 		about = string(e.Replicas.Workload)
 	case e.Cost != nil:
 		about = string(e.Cost.Of)
+	case e.Rollout != nil:
+		about = string(e.Rollout.Workload)
 	case e.Recovery != nil:
 		about = "after " + e.Recovery.After
 	case e.CEL != "":

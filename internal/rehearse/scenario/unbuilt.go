@@ -30,7 +30,7 @@ var unbuiltFields = map[reflect.Type]map[string]string{
 		"connections": "", "sheds": "use concurrency and queue", "breaker": "use timeout and retries",
 	},
 	reflect.TypeFor[v1alpha1.Network]():               {"crossRegion": "leave it out: all pools are in one region"},
-	reflect.TypeFor[v1alpha1.Controllers]():           {"fairway": "leave it out: no capability takes part in a rehearsal but the metrics that autoscalers read"},
+	reflect.TypeFor[v1alpha1.Controllers]():           {"fairway": "leave it out: of the capabilities, Rollouts take part when the manifests hold some, and the metrics that autoscalers read"},
 	reflect.TypeFor[v1alpha1.DisruptionExpectation](): {"workSecondsLost": "use evictions and forced"},
 	reflect.TypeFor[v1alpha1.ResourcePrices]():        {"storageGiB": "leave it out: volumes are not charged"},
 	reflect.TypeFor[v1alpha1.KillPodsAction](): {
@@ -38,7 +38,6 @@ var unbuiltFields = map[reflect.Type]map[string]string{
 	},
 	reflect.TypeFor[v1alpha1.Step](): {
 		"label": "use patch", "annotate": "use patch",
-		"promote": "", "abort": "", "pause": "", "resume": "", "retry": "",
 		"failPods": "use killPods, or set with errors", "nodeSlow": "use set with cpuFactor and latencyFactor",
 		"taint": "use cordon or drain", "slowJoin": "give the pool a longer join", "launchErrors": "use noCapacity",
 		"dns": "use set with errors and latencyFactor", "network": "use set with errors and latencyFactor",
@@ -50,7 +49,6 @@ var unbuiltFields = map[reflect.Type]map[string]string{
 	reflect.TypeFor[v1alpha1.Expectation](): {
 		"nodes": "use cel over nodes", "oom": "use cel over timeline", "restarts": "use cel over pods",
 		"throttled": "use cel over series(\"throttled_ratio\")", "scaleUps": "use cel over timeline",
-		"rollout": "use cel over timeline",
 	},
 }
 

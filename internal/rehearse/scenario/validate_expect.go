@@ -24,7 +24,7 @@ func expectationKinds(e *v1alpha1.Expectation) []string {
 		set  bool
 	}{
 		{"slo", e.SLO != nil}, {"replicas", e.Replicas != nil}, {"pending", e.Pending != nil}, {"cost", e.Cost != nil},
-		{"disruption", e.Disruption != nil}, {"recovery", e.Recovery != nil}, {"noWorse", e.NoWorse != nil}, {"cel", e.CEL != ""},
+		{"disruption", e.Disruption != nil}, {"rollout", e.Rollout != nil}, {"recovery", e.Recovery != nil}, {"noWorse", e.NoWorse != nil}, {"cel", e.CEL != ""},
 	} {
 		if one.set {
 			given = append(given, one.name)
@@ -49,7 +49,7 @@ func (v *validator) expectation(e *v1alpha1.Expectation) {
 	at := e.Source
 	switch given := expectationKinds(e); len(given) {
 	case 0:
-		v.fail(at, "", "write one of slo, replicas, pending, cost, disruption, recovery, noWorse, cel", "the expectation expects nothing")
+		v.fail(at, "", "write one of slo, replicas, pending, cost, disruption, rollout, recovery, noWorse, cel", "the expectation expects nothing")
 	case 1:
 	default:
 		v.fail(at, given[1], "make them two expectations", "the expectation gives %s at once", strings.Join(given, " and "))
@@ -83,6 +83,9 @@ func (v *validator) expectation(e *v1alpha1.Expectation) {
 		if c.Of != "" {
 			v.workload(at, "cost.of", c.Of)
 		}
+	}
+	if e.Rollout != nil {
+		v.rollout(at, e.Rollout)
 	}
 	if e.Recovery != nil {
 		v.recovery(at, e.Recovery)

@@ -46,8 +46,8 @@ func (v *validator) loadTarget(l *v1alpha1.Load) {
 		v.fail(l.Source, "to", "until then name a Service, for example shop/frontend", "to: load on a host name is not built yet")
 	case !ok:
 		v.fail(l.Source, "to", "write namespace/service, for example shop/frontend", "%s: %q is not a target", targetField(l), l.To)
-	case kind != "" && kind != "Service" && kind != "Deployment":
-		v.fail(l.Source, "to", "write Service/namespace/name or Deployment/namespace/name", "to: load goes to no %s", kind)
+	case kind != "" && kind != "Service" && kind != "Deployment" && kind != rolloutKind:
+		v.fail(l.Source, "to", "write Service/namespace/name, Deployment/namespace/name or Rollout/namespace/name", "to: load goes to no %s", kind)
 	}
 }
 

@@ -218,7 +218,7 @@ func actionNames(a *v1alpha1.Action) []string {
 
 // lasting are the actions that can be undone, and so take for and until.
 var lasting = map[string]bool{
-	"apply": true, "delete": true, "patch": true, "scale": true, "setImage": true, "set": true, "quota": true, "loadFactor": true,
+	"apply": true, "delete": true, "patch": true, "scale": true, "setImage": true, "set": true, "quota": true, "loadFactor": true, "pause": true,
 	"nodeNotReady": true, "drain": true, "cordon": true, "zoneOutage": true, "noCapacity": true, "registry": true,
 }
 
@@ -271,6 +271,7 @@ func (v *validator) objectActions(s *v1alpha1.Step) {
 			v.fail(at, "undo.toRevision", "write 0 for the one before", "toRevision: %d is negative", s.Undo.ToRevision)
 		}
 	}
+	v.rolloutActions(s)
 	if s.Set != nil {
 		v.service(s.Set, "")
 	}
