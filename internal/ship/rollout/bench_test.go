@@ -18,7 +18,7 @@ func BenchmarkDecide(b *testing.B) {
 		}
 		measure := func(state string) {
 			s := w.snapshot()
-			if len(s.ReplicaSets) < 4 {
+			if len(s.ReplicaSets) != 5 {
 				b.Fatalf("%d ReplicaSets", len(s.ReplicaSets))
 			}
 			b.Run(name+"/"+state, func(b *testing.B) {

@@ -23,28 +23,18 @@ const HashLabel = argo.DefaultRolloutUniqueLabelKey
 // Hash of a pod template as Argo Rollouts computes it, which makes ReplicaSets interchangeable between the two: FNV-1a of 32
 // bits over the JSON of the Go type, and over the collision count where there is one.
 func Hash(t *corev1.PodTemplateSpec, collisions *int32) string {
-	h := fnv.New32a()
-	if err := json.NewEncoder(noNewline{h.Write}).Encode(t); err != nil {
+	body, err := json.Marshal(t)
+	if err != nil {
 		panic(err) // a pod template always encodes
 	}
+	h := fnv.New32a()
+	h.Write(body)
 	if collisions != nil {
 		var b [8]byte
 		binary.LittleEndian.PutUint32(b[:], uint32(*collisions))
 		h.Write(b[:])
 	}
 	return rand.SafeEncodeString(strconv.FormatUint(uint64(h.Sum32()), 10))
-}
-
-// noNewline drops the newline that an Encoder ends with.
-type noNewline struct{ write func([]byte) (int, error) }
-
-// Write implements io.Writer.
-func (w noNewline) Write(b []byte) (int, error) {
-	if n := len(b); n > 0 && b[n-1] == '\n' {
-		_, err := w.write(b[:n-1])
-		return n, err
-	}
-	return w.write(b)
 }
 
 // StepsHash of a canary's steps, by which a change of the steps is noticed.

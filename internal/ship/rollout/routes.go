@@ -110,7 +110,7 @@ func (p *pass) intent() traffic.Intent {
 	default:
 		in.Weight = in.Max
 	}
-	if !p.aborted() && back == "" && (!full(p.fresh) || p.stable != nil && !full(p.stable)) {
+	if !p.aborted() && back == "" && (!p.ready(p.fresh) || p.stable != nil && !p.ready(p.stable)) {
 		in.HoldHash = true
 		if p.subsets() && !p.inSubset(in.CanaryHash) {
 			in.Weight = 0 // the subset still selects another revision
@@ -124,6 +124,11 @@ func (p *pass) intent() traffic.Intent {
 
 // full is whether all pods of a ReplicaSet are available, and there are some.
 func full(rs *replicaSet) bool { return rs.size > 0 && rs.available() >= rs.size }
+
+// ready is whether enough pods of a ReplicaSet are available for pointing a subset to it.
+func (p *pass) ready(rs *replicaSet) bool {
+	return full(rs) || rs.size > 0 && p.ro.Spec.Strategy.Canary.ReplicaProgressThreshold != nil && p.thresholdMet(rs, rs.size)
+}
 
 // subsets is whether the revisions are told apart by Istio subsets.
 func (p *pass) subsets() bool {

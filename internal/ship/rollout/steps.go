@@ -48,8 +48,7 @@ func (p *pass) stepDone() bool {
 	case s.SetCanaryScale != nil:
 		return p.scaledAsWanted(p.st.Canary.Weights)
 	case s.SetWeight != nil:
-		w := p.st.Canary.Weights
-		return p.scaledAsWanted(w) && !(w != nil && w.Verified != nil && !*w.Verified)
+		return p.scaledAsWanted(p.st.Canary.Weights) && p.weighted(*s.SetWeight)
 	case s.Experiment != nil:
 		return p.exp != nil && p.exp.Status.Phase == argo.AnalysisPhaseSuccessful
 	case s.Analysis != nil:
@@ -58,6 +57,16 @@ func (p *pass) stepDone() bool {
 		return p.pluginDone(int32(p.stepIndex()))
 	}
 	return s.SetHeaderRoute != nil || s.SetMirrorRoute != nil
+}
+
+// weighted is whether the routers have been given a weight, and nothing says that they do not follow it. A canary that is to have
+// no pods needs none.
+func (p *pass) weighted(weight int32) bool {
+	w := p.st.Canary.Weights
+	if w == nil || !routed(p.ro) {
+		return true
+	}
+	return (w.Verified == nil || *w.Verified) && (w.Canary.Weight == weight || p.routedSplit(w).canary == 0)
 }
 
 // inconclusive is whether a result that says neither yes nor no still waits for somebody's judgement.
