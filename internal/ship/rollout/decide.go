@@ -199,8 +199,12 @@ func (p *pass) notice() {
 		p.beginSteps()
 	}
 	was.CurrentPodHash, was.CurrentStepHash = p.fresh.hash, steps
-	if canary == nil {
+	switch i := was.CurrentStepIndex; {
+	case canary == nil:
 		was.CurrentStepIndex = nil
+	case i != nil && (*i < 0 || int(*i) > p.steps()): // clients write it too
+		n := min(max(*i, 0), int32(p.steps()))
+		was.CurrentStepIndex = &n
 	}
 	p.st = p.was
 	if p.was.Abort && p.promoted() {

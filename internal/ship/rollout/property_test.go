@@ -364,3 +364,56 @@ func (w *world) calmDown() {
 		w.t.Fatalf("ends with weight %d", w.weight())
 	}
 }
+
+// Whatever users and other programs wrote into the objects, a decision is made of it.
+func TestNoStateOfTheObjectsIsTooStrange(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t, anyRollout(t))
+		withTemplates(w)
+		w.settle()
+		w.update("v2")
+		w.settle()
+		hash := func(name string) string {
+			return rapid.SampledFrom([]string{"", "gone", hashOf("v1"), hashOf("v2")}).Draw(t, name)
+		}
+		yes := func(name string) bool { return rapid.Bool().Draw(t, name) }
+		w.user(func(ro *rollouts.Rollout) {
+			st := &ro.Status
+			st.StableRS, st.CurrentPodHash, st.BlueGreen.ActiveSelector = hash("stable"), hash("current"), hash("active")
+			if yes("index") {
+				st.CurrentStepIndex = ptr(rapid.Int32Range(-2, 9).Draw(t, "i"))
+			}
+			if yes("weights") {
+				st.Canary.Weights = &argo.TrafficWeights{Canary: argo.WeightDestination{Weight: rapid.Int32Range(-5, 200).Draw(t, "w"), PodTemplateHash: hash("canary")}}
+			}
+			st.Abort, st.PromoteFull, st.ControllerPause = yes("abort"), yes("full"), yes("pause")
+			if yes("no conditions") {
+				st.Conditions, st.PauseConditions = nil, nil
+			}
+			if yes("no duration") {
+				st.Duration = nil
+			}
+			if yes("other strategy") {
+				ro.Spec.Strategy = anyRollout(t).Spec.Strategy
+			}
+			if yes("no annotations") {
+				ro.Annotations = nil
+			}
+		})
+		for _, name := range slices.Sorted(maps.Keys(w.sets)) {
+			if rs := w.sets[name]; yes("strip " + name) {
+				rs.Annotations = map[string]string{DeadlineAnnotation: "soon", RevisionAnnotation: "first", EphemeralMetadataAnnotation: "{"}
+			} else if yes("lose " + name) {
+				delete(w.sets, name)
+			}
+		}
+		if yes("no runs") {
+			w.runs, w.exps = nil, nil
+		}
+		if yes("no services") {
+			w.svcs = nil
+		}
+		w.settle()
+	})
+}

@@ -545,3 +545,23 @@ func TestOldCanariesWaitNoLongerThanTheLimitLets(t *testing.T) {
 		t.Fatalf("%v", rs.Annotations)
 	}
 }
+
+func TestAStepWaitsForAStableThatCannotCarryItsShare(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(4, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(25), pauseFor("")}}))
+	w.settle()
+	for _, p := range w.pods[w.set("v1").UID][:2] {
+		w.setReady(p, false)
+	}
+	w.update("v2")
+	w.still()
+	w.ready("v2", 1)
+	if *w.ro.Status.CurrentStepIndex != 0 || w.plan.Why.Code != "StableNotReady" {
+		t.Fatalf("step %d, %+v", *w.ro.Status.CurrentStepIndex, w.plan.Why)
+	}
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	if w.weight() != 25 {
+		t.Fatalf("weight %d", w.weight())
+	}
+}

@@ -474,3 +474,27 @@ func TestDurationKeepsTheTimeOfAnUpdateAndItsManualPauses(t *testing.T) {
 		t.Fatalf("%+v", d)
 	}
 }
+
+// Revisions that were hashed in another way, by an older peer or an older Kubernetes, are the same revisions.
+func TestAReplicaSetOfAStrangeHashIsTakenOverWithItsPods(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50)}}))
+	w.settle()
+	rs, strange := w.set("v1"), "5d4f8c7b9"
+	rs.Labels[HashLabel], rs.Spec.Template.Labels[HashLabel], rs.Spec.Selector.MatchLabels[HashLabel] = strange, strange, strange
+	w.ro.Status.StableRS, w.ro.Status.CurrentPodHash = strange, strange
+	w.ro.Status.Canary.Weights.Canary.PodTemplateHash, w.ro.Status.Canary.Weights.Stable.PodTemplateHash = strange, strange
+	for _, svc := range w.svcs {
+		svc.Spec.Selector[HashLabel] = strange
+	}
+	spec := w.objects[routeRef].Object["spec"].(map[string]any)
+	spec["canaryHash"], spec["stableHash"] = strange, strange
+	pods, writes := w.pods[rs.UID], w.writes
+	w.pass(time.Hour)
+	if len(w.sets) != 1 || w.writes != writes || !slices.Equal(w.pods[rs.UID], pods) {
+		t.Fatalf("%d ReplicaSets, %d writes", len(w.sets), w.writes-writes)
+	}
+	w.update("v2")
+	w.pass(time.Hour)
+	w.phase(argo.RolloutPhaseHealthy, "")
+}
