@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	corev1defaults "k8s.io/kubernetes/pkg/apis/core/v1"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
 )
@@ -482,6 +483,9 @@ func TestAReplicaSetOfAStrangeHashIsTakenOverWithItsPods(t *testing.T) {
 	w.settle()
 	rs, strange := w.set("v1"), "5d4f8c7b9"
 	rs.Labels[HashLabel], rs.Spec.Template.Labels[HashLabel], rs.Spec.Selector.MatchLabels[HashLabel] = strange, strange, strange
+	defaulted := corev1.PodTemplate{Template: rs.Spec.Template} // as the API server does
+	corev1defaults.SetObjectDefaults_PodTemplate(&defaulted)
+	rs.Spec.Template = defaulted.Template
 	w.ro.Status.StableRS, w.ro.Status.CurrentPodHash = strange, strange
 	w.ro.Status.Canary.Weights.Canary.PodTemplateHash, w.ro.Status.Canary.Weights.Stable.PodTemplateHash = strange, strange
 	for _, svc := range w.svcs {
