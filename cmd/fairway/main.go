@@ -23,5 +23,9 @@ func main() {
 		<-signals
 		os.Exit(killed)
 	}()
-	os.Exit(cli.Run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	run := cli.Run
+	if cli.IsPlugin(os.Args[0]) {
+		run = cli.RunPlugin
+	}
+	os.Exit(run(ctx, os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }

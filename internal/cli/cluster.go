@@ -6,10 +6,14 @@ import (
 	"os"
 
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairway-dev/fairway/api/rollouts"
 )
 
 // clusterFlags say which cluster a command talks to: --kubeconfig, else $KUBECONFIG or your own file, else the pod's own
@@ -19,6 +23,8 @@ type clusterFlags struct {
 	context    string
 	namespace  string
 	data       dataDir
+	// overrides are what else of the kubeconfig a command line may set; only the kubectl plugin has flags for it.
+	overrides clientcmd.ConfigOverrides
 }
 
 func (f *clusterFlags) add(fs *pflag.FlagSet) {
@@ -35,7 +41,14 @@ func (f *clusterFlags) addNamespace(fs *pflag.FlagSet) {
 func (f *clusterFlags) load() (*rest.Config, string, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = f.kubeconfig
-	if f.kubeconfig == "" && f.context == "" && !anyExists(rules.Precedence) && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
+	overrides := f.overrides
+	if f.context != "" {
+		overrides.CurrentContext = f.context
+	}
+	if f.namespace != "" {
+		overrides.Context.Namespace = f.namespace
+	}
+	if f.kubeconfig == "" && overrides.CurrentContext == "" && overrides.ClusterInfo.Server == "" && !anyExists(rules.Precedence) && os.Getenv("KUBERNETES_SERVICE_HOST") == "" {
 		dir, err := f.data.path()
 		if err != nil {
 			return nil, "", err
@@ -45,9 +58,7 @@ func (f *clusterFlags) load() (*rest.Config, string, error) {
 			return nil, "", usage(errors.New("no cluster is named: give --kubeconfig FILE, set KUBECONFIG, or start one with `fairway up`"))
 		}
 	}
-	overrides := &clientcmd.ConfigOverrides{CurrentContext: f.context}
-	overrides.Context.Namespace = f.namespace
-	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides)
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &overrides)
 	cfg, err := loader.ClientConfig()
 	if err != nil {
 		return nil, "", usage(fmt.Errorf("reading the kubeconfig: %w", err))
@@ -66,11 +77,19 @@ func (f *clusterFlags) reader() (client.Client, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	c, err := client.New(cfg, client.Options{Scheme: clientgoscheme.Scheme})
+	c, err := client.New(cfg, client.Options{Scheme: scheme()})
 	if err != nil {
 		return nil, "", fmt.Errorf("connecting to %s: %w", cfg.Host, err)
 	}
 	return c, namespace, nil
+}
+
+// scheme has the kinds that commands read: Kubernetes' own, and those of Rollouts.
+func scheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(s))
+	utilruntime.Must(rollouts.AddToScheme(s))
+	return s
 }
 
 func anyExists(files []string) bool {

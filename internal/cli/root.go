@@ -28,16 +28,18 @@ const (
 
 // commands lists every command in the order of the help text. A new command is a file with a function like these.
 func commands() []func(Streams) *cobra.Command {
-	return []func(Streams) *cobra.Command{
+	list := []func(Streams) *cobra.Command{
 		upCommand,
 		rehearseCommand,
 		kubeconfigCommand,
 		controllerCommand,
 		metricsCommand,
+		rolloutsCommand,
 		whyCommand,
 		statusCommand,
 		versionCommand,
 	}
+	return append(list, nounless()...)
 }
 
 // Run executes a command line and returns the exit code.

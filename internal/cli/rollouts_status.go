@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/ship/rollout"
+)
+
+func (o *operator) statusCommand() *cobra.Command {
+	var watch bool
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:   "status ROLLOUT",
+		Short: "Wait until a Rollout is Healthy; fail when it is Degraded, or not in time",
+		Long: `Print the phase of a Rollout whenever it changes, until it is Healthy (exit code 0) or Degraded (exit code 1). When the
+timeout is over first, the exit code is 1 too. With --watch=false print it once; then only Degraded is a failure.`,
+		Example:           o.examples("status web", "status web --timeout 5m", "status web --watch=false"),
+		Args:              names("the Rollout's name", 1, 1),
+		ValidArgsFunction: o.complete(aRollout),
+		RunE: func(c *cobra.Command, args []string) error {
+			name, err := aRollout.name(args[0])
+			if err != nil {
+				return err
+			}
+			if watch {
+				return o.awaitStatus(c.Context(), name, timeout)
+			}
+			return o.each(c.Context(), aRollout, []string{name}, o.printStatus)
+		},
+	}
+	c.Flags().BoolVarP(&watch, "watch", "w", true, "wait for the end of the update")
+	c.Flags().DurationVarP(&timeout, "timeout", "t", 0, "how long to wait, for example 60s or 5m; 0 = until the end")
+	return c
+}
+
+func (o *operator) printStatus(ctx context.Context, api client.WithWatch, key client.ObjectKey) error {
+	ro := &rollouts.Rollout{}
+	if err := api.Get(ctx, key, ro); err != nil {
+		return err
+	}
+	phase, message := rollout.Phase(ro)
+	if phase == argo.RolloutPhaseHealthy || phase == argo.RolloutPhaseDegraded {
+		fmt.Fprintln(o.Out, phase)
+	} else {
+		fmt.Fprintf(o.Out, "%s - %s\n", phase, message)
+	}
+	if phase == argo.RolloutPhaseDegraded {
+		return degraded(message)
+	}
+	return nil
+}
+
+func degraded(message string) error {
+	return fmt.Errorf("it is in a degraded state with message: %s", message)
+}
+
+// awaitStatus prints each new state until the last.
+func (o *operator) awaitStatus(ctx context.Context, name string, timeout time.Duration) error {
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	n, namespace, err := o.follow(ctx, aRollout, &rollouts.Rollout{})
+	key := client.ObjectKey{Namespace: namespace, Name: name}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return timedOut(key, timeout, "unknown")
+	}
+	if err != nil {
+		return err
+	}
+	defer n.stop()
+	last := ""
+	for {
+		ro := &rollouts.Rollout{}
+		if err := n.Get(ctx, key, ro); err != nil {
+			return o.explain(err, aRollout, key)
+		}
+		phase, message := rollout.Phase(ro)
+		state := string(phase)
+		if message != "" {
+			state += " - " + message
+		}
+		if state != last {
+			fmt.Fprintln(o.Out, state)
+			last = state
+		}
+		switch phase {
+		case argo.RolloutPhaseHealthy:
+			return nil
+		case argo.RolloutPhaseDegraded:
+			return o.explain(degraded(message), aRollout, key)
+		}
+		switch err := n.wait(ctx, nil, 0); {
+		case errors.Is(err, context.DeadlineExceeded):
+			return timedOut(key, timeout, last)
+		case errors.Is(err, context.Canceled):
+			return exitError{code: ExitFailed, err: fmt.Errorf("rollout %s: interrupted; it is %s", key, last)}
+		case err != nil:
+			return err
+		}
+	}
+}
+
+func timedOut(key client.ObjectKey, timeout time.Duration, last string) error {
+	return fmt.Errorf("rollout %s: status watch exceeded timeout of %v; it is %s", key, timeout, last)
+}
