@@ -78,6 +78,7 @@ func TestImagesAndCommandsSayWhatContainersDo(t *testing.T) {
 		{"a path in a volume", ask("alpine", []string{"/opt/run"}, func(p *corev1.Pod) {
 			p.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "v", MountPath: "/opt"}}
 		}), "forever, listens[], guessed"},
+		{"a path of a name that stands for nothing", ask("nginx:1.19-alpine", []string{"/bad-command"}), `start error: "/bad-command": stat /bad-command: no such file or directory: unknown`},
 		{"a shell keyword", ask("example.com/app", []string{"exit", "1"}), `start error: "exit": executable file not found in $PATH: unknown`},
 		{"an unknown image", ask("example.com/app:v1", nil), "forever, listens[], guessed"},
 		{"an unknown image's command", ask("example.com/app:v1", []string{"/server"}), "forever, listens[], guessed"},

@@ -103,16 +103,27 @@ func shellText(argv []string) (text string, ok bool) {
 	for i := 1; i < len(argv); i++ {
 		a := argv[i]
 		if len(a) > 1 && a[0] == '-' && a[1] != '-' && strings.Contains(a, "c") {
-			if i+1 < len(argv) {
-				return argv[i+1], true
-			}
-			return "", true
+			return afterOptions(argv[i+1:]), true
 		}
 		if a == "" || a[0] != '-' && a != "pipefail" {
 			break
 		}
 	}
 	return "", true
+}
+
+// afterOptions is the first word that is no option of a shell: as in sh -c -x TEXT.
+func afterOptions(words []string) string {
+	for i := 0; i < len(words); i++ {
+		switch a := words[i]; {
+		case a == "-o" || a == "+o":
+			i++
+		case a == "--":
+		case len(a) < 2 || a[0] != '-' && a[0] != '+':
+			return a
+		}
+	}
+	return ""
 }
 
 // reader follows a script through time.

@@ -32,6 +32,8 @@ func TestReadFollowsTheCommonForms(t *testing.T) {
 		{[]string{"/bin/sh", "-c", "echo a; sleep 5; echo b >&2"}, "0 after 5s: a|5s!b"},
 		{[]string{"sh", "-ec", "false\necho never"}, "1 after 0s"},
 		{[]string{"sh", "-c", "false; echo on"}, "0 after 0s: on"},
+		{[]string{"sh", "-c", "-x", "sleep 2 && exit 1"}, "1 after 2s"},
+		{[]string{"bash", "-ec", "-o", "pipefail", "--", "sleep 2; exit 3"}, "3 after 2s"},
 		{[]string{"sh", "-c", "set -euo pipefail; sleep 1 && false; echo x"}, "1 after 1s"},
 		{[]string{"sh", "-c", "true || echo no; false || echo yes"}, "0 after 0s: yes"},
 		{[]string{"sh", "-c", "false && echo no; exit 3"}, "3 after 0s"},

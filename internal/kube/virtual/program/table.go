@@ -166,6 +166,14 @@ func (row *image) isOwn(command string) bool {
 var notExecutable = []string{"exit", "export", "source", ".", "set", "unset", "if", "for", "while", "until", "case", "function",
 	"trap", "wait", "exec", "eval", "return", "shift", ":", "&&", "||", ";", "|"}
 
+// absent are names, by convention, of commands that do not exist in any image.
+var absent = []string{"bad-command", "nonexistent*", "non-existent*", "no-such-*", "does-not-exist*"}
+
+func isAbsent(command string) bool {
+	name := path.Base(command)
+	return slices.ContainsFunc(absent, func(g string) bool { ok, err := path.Match(g, name); return ok && err == nil })
+}
+
 // startError returns why a runtime could not execute the command, in containerd's words, or "".
 func startError(row *image, argv []string, c *corev1.Container) string {
 	if len(argv) == 0 {
@@ -177,7 +185,7 @@ func startError(row *image, argv []string, c *corev1.Container) string {
 	if slices.Contains(notExecutable, command) || strings.ContainsAny(command, " \t\n") && !strings.Contains(command, "/") {
 		return prefix + quote(command) + ": executable file not found in $PATH: unknown"
 	}
-	if row == nil || row.tools == nil || slices.Contains(row.tools, path.Base(command)) && standardPlace(command) || mounted(command, c) {
+	if !isAbsent(command) && (row == nil || row.tools == nil || slices.Contains(row.tools, path.Base(command)) && standardPlace(command)) || mounted(command, c) {
 		return ""
 	}
 	if strings.Contains(command, "/") {
