@@ -1,6 +1,7 @@
 package live_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,8 +11,10 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
 
 	"github.com/fairway-dev/fairway/internal/kube/kubetest"
 )
@@ -91,6 +94,48 @@ spec:
 			}
 			return ""
 		})
+	}
+}
+
+func TestAnObjectWithAFieldThatDoesNotDecodeStopsNobody(t *testing.T) {
+	t.Parallel()
+	h := serve(t)
+	ns := h.Namespace(t)
+	bad := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(`
+apiVersion: argoproj.io/v1alpha1
+kind: Experiment
+metadata: {name: bad}
+spec:
+  templates:
+  - name: baseline
+    selector: {matchLabels: {app: web}}
+    template:
+      metadata: {labels: {app: web}}
+      spec: {containers: [{name: main, image: nginx, resources: {requests: {memory: invalid}}}]}
+`), bad); err != nil {
+		t.Fatal(err)
+	}
+	bad.SetNamespace(ns)
+	if err := h.Objects.Create(t.Context(), bad); err != nil {
+		t.Fatal(err)
+	}
+	life, end := context.WithCancel(t.Context())
+	again := start(life, t, h.Cluster, "lenient") // lists the object, while the other watches it
+	create(t, h, &argo.AnalysisRun{}, ns, `
+metadata: {name: run, labels: {argo-rollouts.argoproj.io/controller-instance-id: lenient}}
+spec: {metrics: [{name: m, provider: {web: {url: "http://x/"}}}]}
+`)
+	ends(t, h, ns, "run", argo.AnalysisPhaseSuccessful)
+	kubetest.Eventually(t, h.Cluster, &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "bad-baseline"}}, func(rs *appsv1.ReplicaSet) string {
+		if rs.Status.AvailableReplicas != 1 {
+			return "it has no pod"
+		}
+		return ""
+	})
+	end()
+	if err := <-again.ended; err != nil {
+		t.Error(err)
 	}
 }
 

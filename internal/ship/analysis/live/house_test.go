@@ -35,6 +35,7 @@ import (
 	"github.com/fairway-dev/fairway/internal/ship/analysis"
 	"github.com/fairway-dev/fairway/internal/ship/analysis/provider"
 	"github.com/fairway-dev/fairway/internal/ship/experiment"
+	"github.com/fairway-dev/fairway/internal/ship/lenient"
 )
 
 // kinds of argoproj.io, by the names of their definitions.
@@ -163,6 +164,7 @@ func start(ctx context.Context, t *testing.T, c *kubetest.Cluster, instance stri
 	h.web = strings.TrimPrefix(server.URL, "http://")
 	cfg := rest.CopyConfig(c.Config)
 	cfg.ContentType, cfg.AcceptContentTypes = "", ""
+	cfg.Wrap(lenient.Wrap(c.Scheme, slog.New(slog.DiscardHandler)))
 	again := true
 	m, err := manager.New(cfg, manager.Options{Scheme: c.Scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Controller: config.Controller{SkipNameValidation: &again},
 		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
