@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 )
 
@@ -47,6 +49,16 @@ func (r *run) act(ctx context.Context, a *v1alpha1.Action) (outcome, error) {
 		return r.actRestart(ctx, a.Restart.Workload)
 	case a.Undo != nil:
 		return r.actUndo(ctx, a.Undo)
+	case a.Promote != nil:
+		return r.actPromote(ctx, a.Promote)
+	case a.Abort != nil:
+		return r.actAbort(ctx, a.Abort.Workload)
+	case a.Pause != nil:
+		return r.actPause(ctx, a.Pause.Workload, true)
+	case a.Resume != nil:
+		return r.actPause(ctx, a.Resume.Workload, false)
+	case a.Retry != nil:
+		return r.actRetry(ctx, a.Retry.Workload)
 	case a.Set != nil:
 		return r.actSet(a.Set)
 	case a.KillPods != nil:
@@ -77,7 +89,7 @@ func (r *run) act(ctx context.Context, a *v1alpha1.Action) (outcome, error) {
 	return outcome{}, errors.New("this action is not built")
 }
 
-// kinds of workloads by short name, for workloads written as namespace/name.
+// kinds of workloads by short name, for workloads written as namespace/name. A Rollout of that name comes before them.
 var workloadKinds = []schema.GroupVersionKind{
 	appsv1.SchemeGroupVersion.WithKind("Deployment"), appsv1.SchemeGroupVersion.WithKind("StatefulSet"), appsv1.SchemeGroupVersion.WithKind("DaemonSet"),
 }
@@ -89,6 +101,9 @@ func (r *run) find(ctx context.Context, w v1alpha1.Workload) (schema.GroupVersio
 		return schema.GroupVersionKind{}, nil, fmt.Errorf("%q is not a workload; write namespace/name or Kind/namespace/name", w)
 	}
 	kinds := workloadKinds
+	if r.rollouts {
+		kinds = slices.Concat([]schema.GroupVersionKind{rollouts.GroupVersion.WithKind(rolloutKind)}, workloadKinds)
+	}
 	if kind != "" {
 		gvk, err := r.applier.kind(kind)
 		if err != nil {
@@ -119,6 +134,10 @@ func (r *run) patchWorkload(ctx context.Context, w v1alpha1.Workload, t types.Pa
 	if err != nil {
 		return outcome{}, err
 	}
+	return r.patchFound(ctx, gvk, u, t, patch, what)
+}
+
+func (r *run) patchFound(ctx context.Context, gvk schema.GroupVersionKind, u *unstructured.Unstructured, t types.PatchType, patch any, what string) (outcome, error) {
 	if err := r.applier.patch(ctx, gvk, u.GetNamespace(), u.GetName(), t, asJSON(patch)); err != nil {
 		return outcome{}, err
 	}
@@ -141,43 +160,61 @@ func (r *run) actScale(ctx context.Context, a *v1alpha1.ScaleAction) (outcome, e
 }
 
 func (r *run) actSetImage(ctx context.Context, a *v1alpha1.SetImageAction) (outcome, error) {
-	_, u, err := r.find(ctx, a.Workload)
+	gvk, u, rollout, err := r.findTemplate(ctx, a.Workload)
 	if err != nil {
 		return outcome{}, err
 	}
-	name, was, err := chooseContainer(u, a)
+	c, err := chooseContainer(u, a)
 	if err != nil {
 		return outcome{}, err
 	}
-	image := func(ref string) map[string]any {
-		return map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": name, "image": ref}}}}}}
+	kind, image := types.StrategicMergePatchType, c.merge
+	if gvk.Group == rollouts.GroupVersion.Group {
+		kind, image = types.JSONPatchType, c.replace // kinds of definitions know no strategic merge
 	}
-	o, err := r.patchWorkload(ctx, a.Workload, types.StrategicMergePatchType, image(a.Image), "set image "+a.Image+" of")
+	o, err := r.patchFound(ctx, gvk, u, kind, image(a.Image), "set image "+a.Image+" of")
+	if rollout != "" && err == nil {
+		o.targets = append(o.targets, rollout)
+	}
 	o.undo = func(ctx context.Context) error {
-		_, err := r.patchWorkload(ctx, a.Workload, types.StrategicMergePatchType, image(was), "")
+		_, err := r.patchFound(ctx, gvk, u, kind, image(c.image), "")
 		return err
 	}
 	return o, err
 }
 
+// container is one of a pod template's.
+type container struct {
+	index       int
+	name, image string
+}
+
+func (c container) merge(image string) any {
+	return map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"name": c.name, "image": image}}}}}}
+}
+
+func (c container) replace(image string) any {
+	return []map[string]any{{"op": "replace", "path": fmt.Sprintf("/spec/template/spec/containers/%d/image", c.index), "value": image}}
+}
+
 // chooseContainer is the container an image is meant for: the named one, the only one, or the one whose image has the same
 // repository.
-func chooseContainer(u *unstructured.Unstructured, a *v1alpha1.SetImageAction) (name, was string, err error) {
+func chooseContainer(u *unstructured.Unstructured, a *v1alpha1.SetImageAction) (container, error) {
 	list, _, err := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
 	if err != nil {
-		return "", "", err
+		return container{}, err
 	}
 	var names []string
-	for _, c := range list {
+	for i, c := range list {
 		m, _ := c.(map[string]any)
 		n, _ := m["name"].(string)
 		image, _ := m["image"].(string)
 		names = append(names, n)
 		if n == a.Container || a.Container == "" && (len(list) == 1 || repository(image) == repository(a.Image)) {
-			return n, image, nil
+			return container{i, n, image}, nil
 		}
 	}
-	return "", "", fmt.Errorf("which container of %s? write container: one of %s", a.Workload, strings.Join(names, ", "))
+	return container{}, fmt.Errorf("which container of %s? write container: one of %s", a.Workload, strings.Join(names, ", "))
 }
 
 func repository(image string) string {
@@ -189,6 +226,13 @@ func repository(image string) string {
 }
 
 func (r *run) actRestart(ctx context.Context, w v1alpha1.Workload) (outcome, error) {
+	gvk, u, err := r.find(ctx, w)
+	if err != nil {
+		return outcome{}, err
+	}
+	if gvk.Kind == rolloutKind {
+		return r.patchFound(ctx, gvk, u, types.MergePatchType, map[string]any{"spec": map[string]any{"restartAt": time.Now().UTC().Format(time.RFC3339)}}, "restart")
+	}
 	at := map[string]any{"kubectl.kubernetes.io/restartedAt": time.Now().UTC().Format(time.RFC3339)}
 	return r.patchWorkload(ctx, w, types.MergePatchType, map[string]any{"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": at}}}}, "restart")
 }
@@ -322,14 +366,14 @@ func (r *run) actDelete(ctx context.Context, refs v1alpha1.ObjectRefs) (outcome,
 	return o, nil
 }
 
-// actUndo puts back the template of an earlier revision of a Deployment, as kubectl rollout undo does.
+// actUndo puts back the template of an earlier revision of a Deployment or Rollout, as their kubectl commands do.
 func (r *run) actUndo(ctx context.Context, a *v1alpha1.UndoAction) (outcome, error) {
 	gvk, u, err := r.find(ctx, a.Workload)
 	if err != nil {
 		return outcome{}, err
 	}
-	if gvk.Kind != "Deployment" {
-		return outcome{}, fmt.Errorf("undo of a %s is not built; Deployments can be undone", gvk.Kind)
+	if gvk.Kind != "Deployment" && gvk.Kind != rolloutKind {
+		return outcome{}, fmt.Errorf("undo of a %s is not built; Deployments and Rollouts can be undone", gvk.Kind)
 	}
 	sets, err := r.client.AppsV1().ReplicaSets(u.GetNamespace()).List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -352,13 +396,26 @@ func (r *run) actUndo(ctx context.Context, a *v1alpha1.UndoAction) (outcome, err
 	}
 	template := target.Spec.Template.DeepCopy()
 	delete(template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
+	delete(template.Labels, argo.DefaultRolloutUniqueLabelKey)
+	owner, of, rollout, err := r.findTemplate(ctx, a.Workload)
+	if err != nil {
+		return outcome{}, err
+	}
 	patch := []map[string]any{{"op": "replace", "path": "/spec/template", "value": template}}
-	return r.patchWorkload(ctx, a.Workload, types.JSONPatchType, patch, "undo")
+	o, err := r.patchFound(ctx, owner, of, types.JSONPatchType, patch, "undo")
+	if rollout != "" && err == nil {
+		o.targets = append(o.targets, rollout)
+	}
+	return o, err
 }
 
 func revisionNumber(o metav1.Object) int64 {
 	var n int64
-	_, _ = fmt.Sscan(o.GetAnnotations()["deployment.kubernetes.io/revision"], &n) // 0 when there is none
+	text := o.GetAnnotations()["rollout.argoproj.io/revision"]
+	if text == "" {
+		text = o.GetAnnotations()["deployment.kubernetes.io/revision"]
+	}
+	_, _ = fmt.Sscan(text, &n) // 0 when there is none
 	return n
 }
 

@@ -89,7 +89,7 @@ func (a *applier) kind(name string) (schema.GroupVersionKind, error) {
 		}
 		return m.GroupVersionKind, nil
 	}
-	for _, g := range []string{"", "apps", "batch", "autoscaling", "policy", "networking.k8s.io"} {
+	for _, g := range []string{"", "apps", "batch", "autoscaling", "policy", "networking.k8s.io", "argoproj.io"} {
 		if m, err := a.mapper.RESTMapping(schema.GroupKind{Group: g, Kind: gk.Kind}); err == nil {
 			return m.GroupVersionKind, nil
 		}

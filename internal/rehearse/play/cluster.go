@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -33,6 +34,7 @@ type cluster struct {
 	sets      appslisters.ReplicaSetLister
 	jobs      batchlisters.JobLister
 	budgets   map[string]*policyv1.PodDisruptionBudget
+	analyses  map[string]argo.AnalysisPhase // by namespace/name, as last told
 	ready     int
 	pending   int
 	evictions int
@@ -72,6 +74,10 @@ type workload struct {
 	template   string // fingerprint of the pod template
 	generation int64  // the template was looked at
 	availFrom  float64
+	update     *record.Update   // under way
+	newest     *standing        // of a Rollout, as last seen
+	serving    map[string]int32 // of a Rollout: ready pods by revision
+	active     string           // of a blue-green Rollout: the revision its active Service selects
 }
 
 type node struct {
@@ -82,7 +88,8 @@ type node struct {
 }
 
 func newCluster(r *run) *cluster {
-	return &cluster{r: r, pods: map[types.UID]*pod{}, byName: map[string]*pod{}, nodes: map[string]*node{}, workloads: map[string]*workload{}, budgets: map[string]*policyv1.PodDisruptionBudget{}}
+	return &cluster{r: r, pods: map[types.UID]*pod{}, byName: map[string]*pod{}, nodes: map[string]*node{}, workloads: map[string]*workload{}, budgets: map[string]*policyv1.PodDisruptionBudget{},
+		analyses: map[string]argo.AnalysisPhase{}}
 }
 
 // observe registers with the informers; the factory is started by the caller.
@@ -221,6 +228,10 @@ func (c *cluster) count(p *pod, ready bool) {
 	c.ready += d
 	if p.workload != nil {
 		p.workload.ready += int32(d)
+		if p.workload.serving != nil {
+			p.workload.serving[p.rec.Revision] += int32(d)
+			c.weighed(p.workload, time.Now())
+		}
 	}
 }
 
@@ -273,7 +284,7 @@ func (c *cluster) living() []*pod {
 func (c *cluster) newPod(o *corev1.Pod) *pod {
 	p := &pod{rec: record.Pod{Namespace: o.Namespace, Name: o.Name, Created: time.Now(), Revision: revisionOf(o)}}
 	p.rec.Workload = c.ownerOf(o)
-	if !strings.HasPrefix(p.rec.Workload, "Pod/") {
+	if !strings.HasPrefix(p.rec.Workload, "Pod/") && !strings.HasPrefix(p.rec.Workload, analysisRunKind+"/") { // a check is no workload
 		p.workload = c.workload(p.rec.Workload)
 	}
 	for i := range o.Spec.Containers {
@@ -288,6 +299,9 @@ func (c *cluster) workload(object string) *workload {
 	w := c.workloads[object]
 	if w == nil {
 		w = &workload{object: object, desired: -1, availFrom: -1}
+		if strings.HasPrefix(object, rolloutKind+"/") {
+			w.serving = map[string]int32{}
+		}
 		c.workloads[object] = w
 		i := sort.SearchStrings(c.names, object)
 		c.names = append(c.names, "")

@@ -137,7 +137,7 @@ func (d *demand) podChanged(p *pod, now time.Time) {
 		p.demand.state = next
 		d.system.SetPod(p.demand.id, next)
 	}
-	d.serve(p, p.ready, now)
+	d.serve(p, p.serves(), now)
 }
 
 // admit gives a pod that has begun to run a place in the model.

@@ -28,7 +28,7 @@ func (r *run) kubeEvent(e controlplane.Event) {
 		r.mu.Unlock()
 		return
 	}
-	if repeated[e.Reason] {
+	if repeated[e.Reason] || saidByObject(e.Regarding.Kind, e.Reason) {
 		return
 	}
 	if e.Reason == "TaintManagerEviction" && strings.HasPrefix(e.Message, "Cancelling") {
@@ -69,7 +69,7 @@ func (r *run) event(object, ns, name, kind, typ, reason, message, reporter strin
 	case "Pod":
 		e.Owner = r.ownerOf(ns, name)
 		e.Data["workload"] = e.Owner
-	case "ReplicaSet", "Job":
+	case "ReplicaSet", "Job", analysisRunKind, "Experiment":
 		e.Owner = r.cluster.topmost(kind, ns, name)
 		e.Data["workload"] = e.Owner
 	}

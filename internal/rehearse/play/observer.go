@@ -45,7 +45,7 @@ func (o observer) find(name string) *workload {
 		return w
 	}
 	if strings.Count(name, "/") == 1 {
-		for _, kind := range []string{"Deployment/", "StatefulSet/", "DaemonSet/"} {
+		for _, kind := range []string{rolloutKind + "/", "Deployment/", "StatefulSet/", "DaemonSet/"} {
 			if w := o.r.cluster.workloads[kind+name]; w != nil {
 				return w
 			}
@@ -73,7 +73,11 @@ func (o observer) Rollout(name string) (celenv.Rollout, bool) {
 	if w == nil {
 		return celenv.Rollout{}, false
 	}
-	out := celenv.Rollout{Phase: celenv.RolloutHealthy, Revision: w.template, Updated: int64(w.updated), Desired: int64(max(w.desired, 0))}
+	out := celenv.Rollout{Phase: celenv.RolloutHealthy, Revision: w.template, Updated: int64(w.updated), Desired: int64(max(w.desired, 0)), Paused: w.paused, Image: w.image}
+	if w.newest != nil {
+		w.describe(&out)
+		return out, true
+	}
 	switch {
 	case w.stalled != "":
 		out.Phase, out.Message = celenv.RolloutDegraded, w.stalled

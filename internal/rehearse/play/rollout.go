@@ -32,10 +32,20 @@ func (c *cluster) templated(w *workload, generation int64, t *corev1.PodTemplate
 	if first {
 		return
 	}
+	c.begins(w)
+}
+
+// begins notes that an update has begun.
+func (c *cluster) begins(w *workload) {
 	w.revisions++
+	c.updateEnds(w, record.UpdateSuperseded, "")
+	w.update = &record.Update{Workload: w.object, Image: w.image, Began: time.Now().UTC()}
 	what := short(w.object) + " rolls out a new revision"
 	if w.back {
 		what = short(w.object) + " goes back to an earlier revision"
+	}
+	if w.serving != nil && w.image != "" {
+		what += ", " + w.image
 	}
 	c.r.entry(record.Entry{Kind: record.KindRollout, Object: w.object, Owner: w.object, What: what, Severity: record.Notable,
 		Data: map[string]string{"workload": w.object, "state": "begins"}})
@@ -49,6 +59,7 @@ func (c *cluster) rolled(w *workload, done bool, stalled string) {
 	w.stalled = stalled
 	if done {
 		w.rolling, w.stalled = false, ""
+		c.updateEnds(w, record.UpdateHealthy, "")
 		if w.revisions > 0 {
 			c.r.entry(record.Entry{Kind: record.KindRollout, Object: w.object, Owner: w.object, What: short(w.object) + " " + rolledOut(w.back, time.Since(w.startedAt)), Severity: record.Notable,
 				Data: map[string]string{"workload": w.object, "state": "ends"}})
@@ -72,4 +83,17 @@ func rolledOut(back bool, took time.Duration) string {
 		return text + " at once"
 	}
 	return fmt.Sprintf("%s after %s", text, round(took))
+}
+
+// updateEnds writes down how the update under way ended. What began before measuring is no part of the run.
+func (c *cluster) updateEnds(w *workload, outcome, message string) {
+	u := w.update
+	if u == nil {
+		return
+	}
+	w.update = nil
+	u.Ended, u.Outcome, u.Message = time.Now().UTC(), outcome, message
+	if w.revisions > 0 {
+		c.r.out.event(record.Event{Update: u})
+	}
 }

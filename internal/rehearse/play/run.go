@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/controlplane"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
@@ -68,6 +69,7 @@ type run struct {
 	heap       []metrics.Sample
 	registry   []*virtual.RegistryFault // of the steps in force, the last one counts
 	rescales   map[string]string
+	rollouts   bool      // the document has objects of that group
 	start      time.Time // measuring begins
 	end        time.Time
 	failed     string // why the run stops early
@@ -135,6 +137,7 @@ func (r *run) prepare() error {
 	if r.spec, err = viewOf(&r.doc.Scenario); err != nil {
 		return err
 	}
+	r.rollouts = r.doc.Names(rollouts.GroupVersion.String())
 	r.start, r.end = r.spec.start, r.spec.start.Add(r.spec.duration)
 	objects, err := typed(r.doc.Objects)
 	if err != nil {
@@ -218,6 +221,9 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 		return err
 	}
 	if err := r.cluster.observe(house.Plane.Informers()); err != nil {
+		return err
+	}
+	if err := r.followRollouts(ctx, cfg); err != nil {
 		return err
 	}
 	if r.doc.Check {
@@ -530,7 +536,11 @@ func (r *run) finish() {
 		r.out.event(record.Event{Call: &e})
 	}
 	for _, name := range r.cluster.names {
-		r.out.event(record.Event{Workload: r.cluster.workloads[name].record(r)})
+		w := r.cluster.workloads[name]
+		if w.update != nil && w.revisions > 0 {
+			r.out.event(record.Event{Update: w.atEnd()})
+		}
+		r.out.event(record.Event{Workload: w.record(r)})
 	}
 	now := time.Now()
 	for _, p := range r.cluster.living() {
@@ -550,6 +560,7 @@ func (r *run) finish() {
 func (w *workload) record(r *run) *record.Workload {
 	out := &record.Workload{Object: w.object, ReplicasEnd: int(w.ready), DesiredEnd: int(max(w.desired, 0)), Reversals: w.reversals, Revisions: w.revisions,
 		AvailabilityStart: max(w.availFrom, 0), AvailabilityEnd: w.availability(), Service: r.topology.serviceName(w.object)}
+	w.recordRollout(out)
 	sum := 0.0
 	for i, n := range w.samples {
 		sum += float64(n)

@@ -158,6 +158,9 @@ func (s *sampler) cluster(now time.Time) {
 			s.put(record.MetricDesired, "workload", name, float64(w.desired))
 		}
 		s.put(record.MetricReady, "workload", name, float64(w.ready))
+		if v, ok := w.weight(); ok {
+			s.put(record.MetricNewWeight, "workload", name, v)
+		}
 	}
 	pools := map[string]int{}
 	for _, n := range c.nodes {

@@ -6,7 +6,10 @@
 // give equal bytes (Fairway's promise of determinism).
 package record
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Event is one message of the stream. Exactly one field is set.
 type Event struct {
@@ -21,6 +24,7 @@ type Event struct {
 	Step     *Step     `json:"step,omitempty"`
 	Load     *Load     `json:"load,omitempty"`
 	Workload *Workload `json:"workload,omitempty"`
+	Update   *Update   `json:"update,omitempty"`
 	Call     *Call     `json:"call,omitempty"`
 	Assumed  *Assumed  `json:"assumed,omitempty"`
 	Limit    *Limit    `json:"limit,omitempty"`
@@ -102,7 +106,8 @@ const (
 	KindStep         = "step"         // a scenario step came into force, was undone, failed or was never reached
 	KindLoad         = "load"         // an offered rate changed notably
 	KindScale        = "scale"        // an autoscaler or user changed replicas
-	KindRollout      = "rollout"      // a workload's revision began, progressed, finished, stalled
+	KindRollout      = "rollout"      // a workload's update began, reached a step, paused, went on, stalled, was aborted, finished
+	KindAnalysis     = "analysis"     // an analysis of an update began or ended
 	KindPodCreated   = "pod-created"  // folded per owner
 	KindPodPending   = "pod-pending"  // the scheduler found no place
 	KindPodReady     = "pod-ready"    // folded per owner
@@ -127,7 +132,7 @@ const (
 )
 
 // Kinds are all of them.
-var Kinds = []string{KindStep, KindLoad, KindScale, KindRollout, KindPodCreated, KindPodPending, KindPodReady, KindPodUnready, KindPodGone, KindCrash, KindOOM, KindImage, KindEviction, KindNodeAdded, KindNodeUnready, KindNodeReady, KindNodeGone, KindSaturation, KindErrors, KindThrottle, KindRefused, KindEvent, KindExpectation, KindNote, KindControlPlane}
+var Kinds = []string{KindStep, KindLoad, KindScale, KindRollout, KindAnalysis, KindPodCreated, KindPodPending, KindPodReady, KindPodUnready, KindPodGone, KindCrash, KindOOM, KindImage, KindEviction, KindNodeAdded, KindNodeUnready, KindNodeReady, KindNodeGone, KindSaturation, KindErrors, KindThrottle, KindRefused, KindEvent, KindExpectation, KindNote, KindControlPlane}
 
 // Pod is the life of one pod; written when it is gone, and for those still there at the end.
 type Pod struct {
@@ -246,6 +251,36 @@ type Workload struct {
 	CPUMeanShare      float64 `json:"cpuMeanShare,omitempty"`   // used ÷ requested
 	ThrottledShare    float64 `json:"throttledShare,omitempty"` // worst minute
 	BalanceNote       string  `json:"balanceNote,omitempty"`
+	// Of a Rollout, at the end: its strategy (canary, blueGreen), where it stands in its steps ("2 of 6: pause 10m0s"), what
+	// its controller says, and the share of the traffic that the newest revision has.
+	Strategy string  `json:"strategy,omitempty"`
+	Step     string  `json:"step,omitempty"`
+	Phase    string  `json:"phase,omitempty"`
+	Weight   float64 `json:"weight,omitempty"`
+}
+
+// How an update ended.
+const (
+	UpdateHealthy    = "Healthy"    // the new revision runs everywhere
+	UpdateAborted    = "Aborted"    // back at the stable revision
+	UpdateSuperseded = "Superseded" // by a newer one, or taken back, before its end
+)
+
+// Update is the change of a workload to another revision in the measured time, in the order they began; written when it ends,
+// and for those under way at the end.
+type Update struct {
+	Workload string    `json:"workload"`           // Kind/namespace/name
+	Revision string    `json:"revision,omitempty"` // as the label of its pods has it
+	Image    string    `json:"image,omitempty"`    // of the first container
+	Began    time.Time `json:"began"`
+	Ended    time.Time `json:"ended,omitzero"`
+	Outcome  string    `json:"outcome,omitempty"` // Healthy, Aborted, Superseded; empty while under way
+	Step     string    `json:"step,omitempty"`    // where it stood at last: "2 of 6: pause 10m0s"
+	Message  string    `json:"message,omitempty"` // why it was aborted, or what it waits for
+	// WeightMax is the largest share of the traffic that the revision had, at WeightMaxAt: of a canary without a router, of the
+	// ready pods; with one, what the router was told; blue-green, 0 before the switch and 1 after it.
+	WeightMax   float64   `json:"weightMax"`
+	WeightMaxAt time.Time `json:"weightMaxAt,omitzero"`
 }
 
 // Call is one edge of the call graph.
@@ -319,6 +354,7 @@ type Run struct {
 	Steps       []Step
 	Loads       []Load // loads first, then services, each by name
 	Workloads   []Workload
+	Updates     []Update // in the order they began
 	Calls       []Call
 	Assumptions []Assumed
 	Limits      []Limit
@@ -354,6 +390,12 @@ func (r *Run) Add(e Event) {
 		r.Loads = append(r.Loads, *e.Load)
 	case e.Workload != nil:
 		r.Workloads = append(r.Workloads, *e.Workload)
+	case e.Update != nil:
+		i := len(r.Updates)
+		for i > 0 && r.Updates[i-1].Began.After(e.Update.Began) {
+			i--
+		}
+		r.Updates = slices.Insert(r.Updates, i, *e.Update)
 	case e.Call != nil:
 		r.Calls = append(r.Calls, *e.Call)
 	case e.Assumed != nil:

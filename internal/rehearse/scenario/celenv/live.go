@@ -31,7 +31,7 @@ type Observer interface {
 	Steps() []record.Step
 }
 
-// Workload is the state of a Deployment, StatefulSet or DaemonSet.
+// Workload is the state of a Rollout, Deployment, StatefulSet or DaemonSet.
 type Workload struct {
 	Desired   int64  `json:"desired"`
 	Ready     int64  `json:"ready"`
@@ -45,7 +45,7 @@ type Workload struct {
 const (
 	RolloutProgressing = "Progressing"
 	RolloutHealthy     = "Healthy"
-	RolloutDegraded    = "Degraded" // the progress deadline has passed
+	RolloutDegraded    = "Degraded" // the progress deadline has passed, or the update was aborted
 	RolloutPaused      = "Paused"
 )
 
@@ -56,6 +56,17 @@ type Rollout struct {
 	Updated  int64  `json:"updated"`
 	Desired  int64  `json:"desired"`
 	Message  string `json:"message"`
+	// Of a Rollout of argoproj.io; of other workloads their zero values.
+	Strategy string  `json:"strategy"` // canary, blueGreen
+	Step     int64   `json:"step"`     // the step it is at, from 1; 0 without steps, one more than steps when all are passed
+	Steps    int64   `json:"steps"`
+	Weight   float64 `json:"weight"` // share of the traffic that the newest revision has, from 0 to 1
+	Set      float64 `json:"set"`    // share that its steps ask for
+	Stable   string  `json:"stable"` // the revisions, as the label of their pods has them
+	Canary   string  `json:"canary"` // the one that is being brought in; empty without an update
+	Aborted  bool    `json:"aborted"`
+	Paused   bool    `json:"paused"`
+	Image    string  `json:"image"` // of the first container
 }
 
 // Pod is a pod that exists now.
