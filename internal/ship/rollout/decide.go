@@ -185,8 +185,13 @@ func (p *pass) notice() {
 			steps = StepsHash(canary.Steps)
 		}
 	}
-	p.changed = p.was.CurrentPodHash != "" && p.was.CurrentPodHash != p.fresh.hash || canary != nil && p.was.CurrentStepHash != steps
+	p.changed = p.was.CurrentPodHash != "" && p.was.CurrentPodHash != p.fresh.hash || p.was.CurrentStepHash != steps
 	was := &p.was
+	if canary != nil { // what another strategy has left is no longer so
+		was.BlueGreen = argo.BlueGreenStatus{}
+	} else {
+		was.Canary = argo.CanaryStatus{}
+	}
 	again := was.AbortedAt != nil && !was.Abort // somebody retries
 	if p.changed || again {
 		was.Canary.CurrentStepAnalysisRunStatus, was.Canary.CurrentBackgroundAnalysisRunStatus = nil, nil

@@ -196,3 +196,31 @@ func TestFullPromotionSkipsPausesAndAnalysis(t *testing.T) {
 		}
 	}
 }
+
+func TestAnotherStrategyTakesOverWhatIsRunning(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, greenRollout(2, argo.BlueGreenStrategy{ActiveService: "active", AutoPromotionEnabled: ptr(false)}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "BlueGreenPause")
+	w.user(func(ro *rollouts.Rollout) {
+		ro.Spec.Strategy = argo.RolloutStrategy{Canary: &argo.CanaryStrategy{StableService: "active", Steps: []argo.CanaryStep{weight(50), pauseFor("")}}}
+	})
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	w.sized("v1", 1)
+	w.sized("v2", 1)
+	w.serves("active", "v1")
+	if w.ro.Status.BlueGreen != (argo.BlueGreenStatus{}) {
+		t.Fatalf("%+v", w.ro.Status.BlueGreen)
+	}
+	w.user(func(ro *rollouts.Rollout) {
+		ro.Spec.Strategy = argo.RolloutStrategy{BlueGreen: &argo.BlueGreenStrategy{ActiveService: "active"}}
+	})
+	w.settle()
+	w.phase(argo.RolloutPhaseHealthy, "")
+	w.serves("active", "v2")
+	w.pass(time.Minute)
+	w.sized("v1", 0)
+}
