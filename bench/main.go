@@ -25,16 +25,18 @@ type options struct {
 	only []string
 	runs int
 	full bool
+	peer string // the program of Argo Rollouts' controller; "" = it is built
 	work string // scratch directory, removed at the end
 }
 
 func main() {
 	log.SetFlags(0)
 	var o options
-	only := flag.String("only", "", "comma-separated parts: boot, writes, mass, rehearse (default all)")
+	only := flag.String("only", "", "comma-separated parts: boot, writes, mass, rehearse, rollouts (default all but rollouts)")
 	flag.StringVar(&o.bin, "bin", "bin", "directory of fairway and fairway-rehearse")
 	flag.IntVar(&o.runs, "runs", 5, "starts of each control plane")
 	flag.BoolVar(&o.full, "full", false, "the large cases too: 1,000 nodes with 10,000 pods, and the rehearsal of 500 nodes (half an hour)")
+	flag.StringVar(&o.peer, "peer", "", "the program of Argo Rollouts' controller, for rollouts (default: it is built from its module)")
 	flag.Parse()
 	o.only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -56,15 +58,15 @@ func run(ctx context.Context, o options) (err error) {
 	parts := []struct {
 		name string
 		run  func(context.Context, options) error
-	}{{"boot", boot}, {"writes", writes}, {"mass", mass}, {"rehearse", rehearse}}
+	}{{"boot", boot}, {"writes", writes}, {"mass", mass}, {"rehearse", rehearse}, {"rollouts", rolloutsPart}}
 	fmt.Printf("%s/%s, %d processors, %s\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	for _, name := range o.only {
-		if name != "boot" && name != "writes" && name != "mass" && name != "rehearse" {
-			return fmt.Errorf("-only %s: the parts are boot, writes, mass and rehearse", name)
+		if name != "boot" && name != "writes" && name != "mass" && name != "rehearse" && name != "rollouts" {
+			return fmt.Errorf("-only %s: the parts are boot, writes, mass, rehearse and rollouts", name)
 		}
 	}
 	for _, p := range parts {
-		if len(o.only) > 0 && !slices.Contains(o.only, p.name) {
+		if len(o.only) > 0 && !slices.Contains(o.only, p.name) || len(o.only) == 0 && p.name == "rollouts" {
 			continue
 		}
 		if err := p.run(ctx, o); err != nil {
