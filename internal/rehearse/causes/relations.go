@@ -85,6 +85,14 @@ func sameObjectOrOwner(x *Index, e, c record.Entry) (int, bool) {
 	return sameWorkload(x, e, c)
 }
 
+func sameObject(_ *Index, e, c record.Entry) (int, bool) { return 0, e.Object == c.Object }
+
+// owned holds when the effect's object owns the cause's: an analysis and the pods of its jobs.
+func owned(_ *Index, e, c record.Entry) (int, bool) { return 0, c.Owner == e.Object }
+
+// ofOwner holds when the cause is about the owner of the effect's object.
+func ofOwner(_ *Index, e, c record.Entry) (int, bool) { return 0, e.Owner != "" && e.Owner == c.Object }
+
 func sameService(x *Index, e, c record.Entry) (int, bool) {
 	s := x.service(e)
 	return 0, s != "" && s == x.service(c)

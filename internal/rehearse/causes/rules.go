@@ -53,7 +53,7 @@ var nodeStep = rule{cause: record.KindStep, relation: targetsNode, window: nodeG
 var rulesFor = map[string][]rule{
 	record.KindScale: {
 		byStep, acted(control),
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, when: grows, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, when: grows, only: advances},
 		{cause: record.KindPodUnready, relation: sameWorkload, window: hpaUp, when: grows},
 		{cause: record.KindPodGone, relation: sameWorkload, window: hpaUp, when: grows},
 		{cause: record.KindSaturation, relation: sameService, window: hpaUp, when: grows, only: begins},
@@ -64,23 +64,38 @@ var rulesFor = map[string][]rule{
 	},
 	record.KindRollout: {
 		byStep,
+		{cause: record.KindStep, relation: targeted, window: control, when: continues, only: steers},
+		{cause: record.KindAnalysis, relation: sameWorkload, window: control, when: aborts, only: fails},
+		{cause: record.KindRollout, relation: sameWorkload, window: control, when: aborts, only: stalls},
 		{cause: record.KindImage, relation: sameWorkload, window: rollingOut, when: stalls},
 		{cause: record.KindCrash, relation: sameWorkload, window: rollingOut, when: stalls},
 		{cause: record.KindPodPending, relation: sameWorkload, window: rollingOut, when: stalls},
 		{cause: record.KindRefused, relation: sameWorkload, window: rollingOut, when: stalls},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, when: continues, only: begins},
+		{cause: record.KindAnalysis, relation: sameWorkload, window: control, when: comesFurther, only: ends},
+		{cause: record.KindRollout, relation: sameWorkload, window: inForce, when: continues, only: begins},
 		acted(control),
+	},
+	record.KindAnalysis: {
+		byStep,
+		{cause: record.KindErrors, relation: sameService, window: rollingOut, when: fails, only: begins},
+		{cause: record.KindSaturation, relation: sameService, window: rollingOut, when: fails, only: begins},
+		{cause: record.KindCrash, relation: owned, window: control, when: fails},
+		{cause: record.KindImage, relation: owned, window: rollingOut, when: fails},
+		{cause: record.KindPodPending, relation: owned, window: rollingOut, when: fails},
+		{cause: record.KindAnalysis, relation: sameObject, window: inForce, when: continues, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: inForce, only: advances},
 	},
 	record.KindPodCreated: {
 		byStep,
 		{cause: record.KindScale, relation: sameWorkload, window: control, only: grows},
 		{cause: record.KindEviction, relation: sameWorkload, window: control},
 		{cause: record.KindPodGone, relation: sameWorkload, window: control},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: advances},
 		{cause: record.KindNodeGone, relation: anything, window: control},
 		{cause: record.KindNodeAdded, relation: anything, window: control}, // a DaemonSet's pod
 		acted(control),
-		{cause: record.KindRefused, relation: sameWorkload, window: refusing}, // tried again
+		{cause: record.KindAnalysis, relation: ofOwner, window: rollingOut, only: begins}, // of a check
+		{cause: record.KindRefused, relation: sameWorkload, window: refusing},             // tried again
 		{cause: record.KindScale, relation: sameWorkload, window: rollingOut, only: grows},
 	},
 	record.KindPodPending: {
@@ -106,7 +121,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindSaturation, relation: sameService, window: probing, only: begins},
 		{cause: record.KindEviction, relation: sameWorkload, window: control},
 		{cause: record.KindScale, relation: sameWorkload, window: control, only: shrinks},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: advances},
 		nodeStep, acted(probing),
 	},
 	record.KindPodGone: {
@@ -115,7 +130,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindNodeGone, relation: sameNode, window: tolerance},
 		{cause: record.KindNodeUnready, relation: sameNode, window: tolerance},
 		{cause: record.KindScale, relation: sameWorkload, window: tolerance, only: shrinks},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: advances},
 		{cause: record.KindNodeGone, relation: withoutNode, window: control},
 		{cause: record.KindNodeUnready, relation: withoutNode, window: tolerance},
 		acted(control),
@@ -123,7 +138,8 @@ var rulesFor = map[string][]rule{
 	record.KindCrash: {
 		byStep,
 		{cause: record.KindOOM, relation: sameObjectOrOwner, window: control},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
+		{cause: record.KindAnalysis, relation: ofOwner, window: rollingOut, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: advances},
 		{cause: record.KindErrors, relation: callee, window: modelWindow, only: begins},
 		{cause: record.KindCrash, relation: sameObjectOrOwner, window: tolerance},
 		acted(control),
@@ -131,13 +147,13 @@ var rulesFor = map[string][]rule{
 	record.KindOOM: {
 		byStep,
 		{cause: record.KindSaturation, relation: sameService, window: modelWindow, only: begins},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: advances},
 		{cause: record.KindLoad, relation: reaches, window: inForce, only: grows},
 		{cause: record.KindPodReady, relation: sameWorkload, window: inForce}, // a leak: it ran long enough
 	},
 	record.KindImage: {
 		byStep,
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: advances},
 		{cause: record.KindStep, relation: anything, window: rollingOut, only: registryAction},
 		{cause: record.KindPodCreated, relation: sameWorkload, window: rollingOut},
 	},
@@ -173,7 +189,7 @@ var rulesFor = map[string][]rule{
 	record.KindSaturation: {
 		byStep,
 		{cause: record.KindSaturation, relation: callee, window: modelWindow, when: begins, only: begins},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, when: begins, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, when: begins, only: advances},
 		{cause: record.KindPodGone, relation: sameService, window: modelWindow, when: begins},
 		{cause: record.KindPodUnready, relation: sameService, window: modelWindow, when: begins},
 		{cause: record.KindEviction, relation: sameService, window: modelWindow, when: begins},
@@ -195,7 +211,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindSaturation, relation: sameService, window: provisioning, when: begins, only: begins},
 		{cause: record.KindCrash, relation: sameService, window: modelWindow, when: begins},
 		{cause: record.KindOOM, relation: sameService, window: modelWindow, when: begins},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, when: begins, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, when: begins, only: advances},
 		{cause: record.KindPodUnready, relation: sameService, window: modelWindow, when: begins},
 		{cause: record.KindPodGone, relation: sameService, window: modelWindow, when: begins},
 		{cause: record.KindEviction, relation: sameService, window: modelWindow, when: begins},
@@ -213,7 +229,7 @@ var rulesFor = map[string][]rule{
 		byStep,
 		{cause: record.KindScale, relation: sameService, window: modelWindow, when: begins, only: shrinks},
 		{cause: record.KindScale, relation: sameService, window: modelWindow, when: ends, only: grows},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: advances},
 		{cause: record.KindPodUnready, relation: sameService, window: modelWindow},
 		{cause: record.KindPodGone, relation: sameService, window: modelWindow},
 		{cause: record.KindLoad, relation: reaches, window: inForce, only: grows},
@@ -225,7 +241,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindScale, relation: sameWorkload, window: rollingOut, only: grows},
 		{cause: record.KindEviction, relation: sameWorkload, window: control},
 		{cause: record.KindPodGone, relation: sameWorkload, window: control},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: advances},
 		acted(control),
 	},
 	record.KindEvent: {
@@ -242,7 +258,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindNodeGone, relation: sameNode, window: tolerance},
 		{cause: record.KindPodGone, relation: sameObjectOrOwner, window: control},
 		{cause: record.KindPodCreated, relation: sameObjectOrOwner, window: control},
-		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: begins},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, only: advances},
 		nodeStep, acted(control),
 	},
 	record.KindExpectation: {
@@ -260,6 +276,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindLoad, relation: reaches, window: inForce, when: aboutService, only: grows},
 		{cause: record.KindErrors, relation: sameSubjectOrCallee, window: provisioning, when: ends, only: ends},
 		{cause: record.KindSaturation, relation: sameSubjectOrCallee, window: provisioning, when: ends, only: ends},
+		{cause: record.KindRollout, relation: sameWorkload, window: inForce, when: aboutRollout},
 		byStep, // the chain through what went wrong says more than the step alone
 	},
 }
@@ -277,6 +294,23 @@ func begins(e record.Entry) bool {
 	s := e.Data["state"]
 	return s == "begins" || s == "" && e.Severity != record.Info
 }
+
+// advances tells whether an entry changes how much of a new revision there is: its beginning, a step, a promotion, its end by
+// abort.
+func advances(e record.Entry) bool {
+	return begins(e) || slices.Contains([]string{"step", "weight", "switched", "promoted", "goes on", "aborts"}, e.Data["state"])
+}
+
+// comesFurther tells whether an update comes further.
+func comesFurther(e record.Entry) bool { return advances(e) && !begins(e) && !aborts(e) }
+
+// steers tells whether a step says how an update goes on.
+func steers(c record.Entry) bool {
+	return slices.Contains([]string{"promote", "abort", "pause", "resume", "retry"}, c.Data["action"])
+}
+
+func aborts(e record.Entry) bool    { return e.Data["state"] == "aborts" }
+func fails(e record.Entry) bool     { return e.Data["state"] == "fails" }
 func ends(e record.Entry) bool      { return e.Data["state"] == "ends" }
 func stalls(e record.Entry) bool    { return e.Data["state"] == "stalls" }
 func continues(e record.Entry) bool { return e.Data["state"] != "" && e.Data["state"] != "begins" }
@@ -287,6 +321,7 @@ func quota(e record.Entry) bool     { return strings.Contains(e.What+e.Why, "quo
 func aboutSteps(e record.Entry) bool      { return e.Data["metric"] == "steps" }
 func aboutPending(e record.Entry) bool    { return e.Data["metric"] == "pending" }
 func aboutService(e record.Entry) bool    { return e.Data["metric"] == "" && e.Data["workload"] == "" }
+func aboutRollout(e record.Entry) bool    { return e.Data["metric"] == "rollout" }
 func aboutDisruption(e record.Entry) bool { return e.Data["metric"] == "disruption" }
 func quotaAction(c record.Entry) bool     { return c.Data["action"] == "quota" }
 func registryAction(c record.Entry) bool  { return c.Data["action"] == "registry" }

@@ -20,6 +20,7 @@ const (
 	KindPending    = "pending"
 	KindCost       = "cost"
 	KindDisruption = "disruption"
+	KindRollout    = "rollout"
 	KindRecovery   = "recovery"
 	KindNoWorse    = "noWorse"
 	KindCEL        = "cel"
@@ -159,6 +160,8 @@ func (g Given) parts(e v1alpha1.Expectation) []check {
 		return costChecks(*e.Cost)
 	case e.Disruption != nil:
 		return disruptionChecks(*e.Disruption)
+	case e.Rollout != nil:
+		return rolloutChecks(*e.Rollout)
 	case e.Recovery != nil:
 		return []check{recoveryCheck(*e.Recovery)}
 	case e.NoWorse != nil:

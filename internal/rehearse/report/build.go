@@ -24,6 +24,7 @@ const (
 	maxColumns      = 600
 	maxPendingRows  = 200
 	maxEvictions    = 1000
+	maxUpdates      = 500
 	pendingNotable  = 30 * time.Second // shorter waits are normal scheduling
 )
 
@@ -236,6 +237,7 @@ func (r *Report) show(runs []expect.Observed, shown int) {
 	r.Timeline = entries(runs, shown, &r.Limits)
 	r.Loads = roundAll(run.Loads)
 	r.Workloads = workloads(o)
+	r.Updates = cut(roundAll(run.Updates), maxUpdates, "updates", "the first are kept", &r.Limits)
 	r.Nodes = nodes(run)
 	r.Pending = pendingRows(run, &r.Limits)
 	r.Steps = steps(o)

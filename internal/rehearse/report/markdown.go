@@ -30,6 +30,7 @@ func Markdown(r *Report) string {
 		}
 		b.WriteString("\n")
 	}
+	markdownUpdates(&b, r)
 	if len(r.Assumptions) > 0 {
 		fmt.Fprintf(&b, "<details><summary>%s</summary>\n\n| what | taken | because | to replace it |\n|---|---|---|---|\n", plural(len(r.Assumptions), "assumption"))
 		for _, a := range r.Assumptions[:min(50, len(r.Assumptions))] {

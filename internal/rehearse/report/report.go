@@ -39,6 +39,7 @@ type Report struct {
 	Steps       []Step            `json:"steps"`
 	Loads       []record.Load     `json:"loads"`
 	Workloads   []Workload        `json:"workloads"`
+	Updates     []record.Update   `json:"updates,omitempty"` // of workloads, in the order they began
 	Nodes       []Node            `json:"nodes"`
 	Pending     []Pending         `json:"pending"`
 	Evictions   []record.Eviction `json:"evictions"`

@@ -41,6 +41,7 @@ func newPage(r *Report, entries, series int) *view {
 		v.Graph = drawGraph(r)
 	}
 	v.tables(r)
+	v.Updates = updateRows(r)
 	v.origin(r)
 	v.sections(r)
 	return v
@@ -215,6 +216,9 @@ func (v *view) cards(r *Report) {
 			replicas = fmt.Sprintf("%d–%d", w.ReplicasMin, w.ReplicasMax)
 		}
 		add("replicas", replicas, "")
+		if w.Strategy != "" {
+			add("update", standing(w.Workload), "")
+		}
 		if w.ThrottledShare > 0.01 {
 			class := ""
 			if w.ThrottledShare > 0.25 {
@@ -457,6 +461,7 @@ func (v *view) sections(r *Report) {
 	add("seeds", "Seeds", len(v.Seeds) > 0)
 	add("cost", "Cost", true)
 	add("calls", "Calls", len(r.Calls) > 0)
+	add("updates", "Updates", len(v.Updates) > 0)
 	add("steps", "Steps, pending, evictions", true)
 	add("assumptions", "Assumptions", true)
 	add("provenance", "Provenance", true)

@@ -26,6 +26,7 @@ type view struct {
 	Spending                   []viewSpending
 	Graph                      graph
 	Steps                      []viewStep
+	Updates                    []viewUpdate
 	Pending                    []viewPending
 	Evictions                  []viewEviction
 	Assumptions                []viewAssumption
@@ -76,6 +77,7 @@ type viewSpending struct {
 	Cost, IdleCost string
 }
 type viewStep struct{ At, Name, Action, State, Class, Recovery string }
+type viewUpdate struct{ At, Name, Image, Ended, Class, Took, Step, Weight string }
 type viewPending struct{ Pod, Since, Waited, Reason, Class string }
 type viewEviction struct{ At, Pod, Node, By, Budget, Class string }
 type viewAssumption struct {
