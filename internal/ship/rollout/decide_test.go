@@ -85,3 +85,31 @@ func TestAnUpdateOfOnePodTakesFewWrites(t *testing.T) {
 		t.Errorf("an update took %d writes", n)
 	}
 }
+
+func TestNumbersOfPodsAreWrittenTogether(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(20, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+	w.settle()
+	if w.writes > 7 {
+		t.Errorf("%d writes for 20 pods that become ready within a second", w.writes)
+	}
+	if w.ro.Status.AvailableReplicas != 20 {
+		t.Errorf("%d pods available", w.ro.Status.AvailableReplicas)
+	}
+	w.update("v2")
+	w.reconcile()
+	w.makePods(w.set("v2"))
+	w.reconcile()
+	for i := range 3 { // the first takes over the canary Service, and is written down with it
+		w.setReady(w.pods[w.set("v2").UID][i], true)
+		w.reconcile()
+	}
+	if w.ro.Status.AvailableReplicas != 21 || !w.plan.RequeueAt.Equal(w.now.Add(countsLag)) {
+		t.Errorf("%d available; looked at again at %s", w.ro.Status.AvailableReplicas, w.plan.RequeueAt)
+	}
+	w.now = w.now.Add(countsLag)
+	w.reconcile()
+	if n := w.ro.Status.AvailableReplicas; n != 23 {
+		t.Error("the numbers are not written down")
+	}
+}

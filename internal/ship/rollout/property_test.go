@@ -158,7 +158,10 @@ func (w *world) neverStarve(rs *appsv1.ReplicaSet, to int32) {
 			}
 		}
 	}
-	if wt := w.ro.Status.Canary.Weights; wt != nil && w.weight() > 0 && wt.Canary.PodTemplateHash == h && rs.Status.AvailableReplicas > 0 {
+	if !routed(w.ro) {
+		return
+	}
+	if canary, _, _ := unstructured.NestedString(w.objects[routeRef].Object, "spec", "canaryHash"); w.weight() > 0 && canary == h && rs.Status.AvailableReplicas > 0 {
 		w.t.Fatalf("%s is scaled to 0 while it has weight %d", rs.Name, w.weight())
 	}
 }

@@ -264,9 +264,20 @@ func (p *pass) scaleWorkload(want int32) {
 	}
 	if p.ro.Status.Phase == argo.RolloutPhaseHealthy {
 		p.scaleRef(0)
-	} else if ready := p.ro.Status.ReadyReplicas; ready > 0 || p.fresh.size > want {
+	} else if ready := p.readyPods(); ready > 0 || p.fresh.size > want {
 		p.scaleRef(max(0, replicasOf(p.ro)-ready))
 	}
+}
+
+// readyPods of all revisions.
+func (p *pass) readyPods() int32 {
+	n := int32(0)
+	for i := range p.sets {
+		if rs := p.sets[i].was; rs != nil {
+			n += rs.Status.ReadyReplicas
+		}
+	}
+	return n
 }
 
 func (p *pass) scaleRef(n int32) {

@@ -102,13 +102,13 @@ func (p *pass) tellPause() {
 	}
 }
 
-// countsOnly is whether nothing has changed but how many pods there are or are ready, with the update still waiting for pods,
-// and short after the last progress: that can wait.
+// countsOnly is whether nothing has changed but how many pods there are or are ready, with the update still waiting for more of
+// them, and short after the last progress: that can wait.
 func (p *pass) countsOnly() bool {
 	was := &p.ro.Status
 	c := conditionOf(&was.RolloutStatus, argo.RolloutProgressing)
 	if len(p.ops)+len(p.events) > 0 || c == nil || p.st.Phase != argo.RolloutPhaseProgressing || was.Phase != p.st.Phase ||
-		p.st.AvailableReplicas != was.AvailableReplicas {
+		p.st.AvailableReplicas < was.AvailableReplicas || p.st.AvailableReplicas > was.AvailableReplicas && p.fresh.available() >= p.fresh.size {
 		return false
 	}
 	due := c.LastUpdateTime.Add(countsLag)
@@ -117,7 +117,7 @@ func (p *pass) countsOnly() bool {
 	}
 	alike := p.st
 	alike.Replicas, alike.UpdatedReplicas, alike.ReadyReplicas, alike.HPAReplicas = was.Replicas, was.UpdatedReplicas, was.ReadyReplicas, was.HPAReplicas
-	alike.Message, alike.Conditions = was.Message, was.Conditions
+	alike.AvailableReplicas, alike.Message, alike.Conditions = was.AvailableReplicas, was.Message, was.Conditions
 	if reflect.DeepEqual(&p.st, &was.RolloutStatus) || !reflect.DeepEqual(&alike, &was.RolloutStatus) || !sameDuration(p.duration, was.Duration) ||
 		!onlyProgress(p.st.Conditions, was.Conditions) {
 		return false
