@@ -24,7 +24,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 )
@@ -95,7 +97,14 @@ type field struct {
 	*cluster
 	client *kubernetes.Clientset
 	any    dynamic.Interface
+	seen   cache.Store // of Rollouts, watched: polling would cost the cluster more than what is measured
+	unsee  context.CancelFunc
 	dir    string
+}
+
+func (f *field) stop() {
+	f.unsee()
+	f.cluster.stop()
 }
 
 // openField starts a cluster; with the peer, its controller beside it.
@@ -112,9 +121,10 @@ func openField(ctx context.Context, o options, peer string, nodes int) (*field, 
 	if err != nil {
 		return nil, err
 	}
-	f := &field{cluster: c, dir: dir}
+	watching, unsee := context.WithCancel(ctx)
+	f := &field{cluster: c, dir: dir, unsee: unsee}
 	if f.client, _, err = c.ready(ctx); err != nil {
-		c.stop()
+		f.stop()
 		return nil, err
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", c.kubeconfig)
@@ -134,9 +144,12 @@ func openField(ctx context.Context, o options, peer string, nodes int) (*field, 
 		})
 	}
 	if err != nil {
-		c.stop()
+		f.stop()
 		return nil, err
 	}
+	informer := dynamicinformer.NewFilteredDynamicInformer(f.any, rolloutsResource, "default", 0, cache.Indexers{}, nil).Informer()
+	f.seen = informer.GetStore()
+	go informer.Run(watching.Done())
 	return f, nil
 }
 
@@ -193,13 +206,13 @@ func (f *field) settled(ctx context.Context, n int, image string) error {
 		if err := f.alive(); err != nil {
 			return false, err
 		}
-		time.Sleep(100 * time.Millisecond)
-		list, err := f.any.Resource(rolloutsResource).Namespace("default").List(ctx, metav1.ListOptions{ResourceVersion: "0"})
-		if err != nil || len(list.Items) < n {
+		time.Sleep(50 * time.Millisecond)
+		list := f.seen.List()
+		if len(list) < n {
 			return false, nil
 		}
-		for i := range list.Items {
-			o := list.Items[i].Object
+		for i := range list {
+			o := list[i].(*unstructured.Unstructured).Object
 			generation, _, _ := unstructured.NestedInt64(o, "metadata", "generation")
 			observed, _, _ := unstructured.NestedString(o, "status", "observedGeneration")
 			phase, _, _ := unstructured.NestedString(o, "status", "phase")
