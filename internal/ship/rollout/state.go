@@ -18,7 +18,7 @@ import (
 type Snapshot struct {
 	// Rollout with its template (and selector) resolved from a workloadRef. The 2019 form of steps is already in its place.
 	Rollout *rollouts.Rollout
-	// Hash of the resolved template with the collision count (hash.go); StepsHash of the canary's steps, "" without.
+	// Hash of the resolved template with the collision count (hash.go); StepsHash of the canary's steps, "" without a canary.
 	Hash, StepsHash string
 	// New is the ReplicaSet of the resolved template, one of ReplicaSets; nil when there is none yet.
 	New *appsv1.ReplicaSet
@@ -85,7 +85,7 @@ type Call struct {
 	Key    string // unique for what is asked: asking twice with one key is asking once
 	Plugin string // its name
 	Kind   string // step or trafficrouter
-	Method string // Run, Terminate, Abort; SetWeight, UpdateHash, …
+	Method string // Run, Abort, Terminate of a step; Apply of a traffic router
 	Index  int32  // of the step
 	Status *argo.StepPluginStatus
 	Intent *traffic.Intent
