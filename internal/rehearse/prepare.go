@@ -199,9 +199,13 @@ func objectsOf(l *scenario.Loaded, lenient bool) ([]manifest.Object, []scenario.
 			if why := manifest.WithoutConversion(o.Object); why != "" {
 				diags = append(diags, l.Doubt(o, why))
 			}
-			objects = append(objects, o)
+			more, readable := rolloutDoubts(l, o)
+			if diags = append(diags, more...); readable {
+				objects = append(objects, o)
+			}
 		}
 	}
+	diags = append(diags, appliedDoubts(l)...)
 	if !lenient {
 		diags = append(diags, l.Problems(scenario.UnknownKinds(objects))...)
 	}

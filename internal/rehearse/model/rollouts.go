@@ -2,6 +2,7 @@ package model
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/url"
@@ -18,8 +19,9 @@ import (
 
 // Unknown is something a Rollout or its analysis asks for that a rehearsal does not play.
 type Unknown struct {
-	What string // the object and what of it: "Rollout shop/web: weights of its traffic router (istio)"
-	Why  string // what happens instead
+	Object string // "Rollout shop/web"
+	What   string // what it asks for: "sends its weights to a traffic router (istio)"
+	Why    string // what happens instead
 	// Fails says that it makes the run differ from what the manifests mean, so that a user must hear of it before.
 	Fails bool
 }
@@ -40,6 +42,25 @@ func Unplayed(o runtime.Object) []Unknown {
 	return nil
 }
 
+// Misread says why an object of the group of Rollouts cannot be read; "" = it can, or is of another group.
+func Misread(o *unstructured.Unstructured) string {
+	if !IsRollouts(o) {
+		return ""
+	}
+	t, err := kinds().New(o.GroupVersionKind())
+	if err != nil {
+		return "" // another project's kind in the same group
+	}
+	data, err := o.MarshalJSON()
+	if err != nil {
+		return err.Error()
+	}
+	if err := json.Unmarshal(data, t); err != nil {
+		return strings.TrimPrefix(err.Error(), "json: ")
+	}
+	return ""
+}
+
 // IsRollouts tells whether an object is of the group whose controller plays updates by steps.
 func IsRollouts(o *unstructured.Unstructured) bool {
 	return o.GroupVersionKind().Group == rollouts.GroupVersion.Group
@@ -53,12 +74,12 @@ func unplayedRollout(o *rollouts.Rollout) []Unknown {
 	name := "Rollout " + namespaceOf(o.ObjectMeta) + "/" + o.Name
 	var list []Unknown
 	if c.TrafficRouting != nil {
-		list = append(list, Unknown{What: fmt.Sprintf("%s: the weights of its traffic router (%s)", name, strings.Join(routersOf(c.TrafficRouting), ", ")),
+		list = append(list, Unknown{Object: name, What: fmt.Sprintf("sends its weights to a traffic router (%s)", strings.Join(routersOf(c.TrafficRouting), ", ")),
 			Why: "they are written and shown, but do not reach the flow model yet: requests go to all ready pods alike, of every revision"})
 	}
 	for i := range c.Steps {
 		if p := c.Steps[i].Plugin; p != nil {
-			list = append(list, Unknown{What: fmt.Sprintf("%s: step %d, plugin %s", name, i+1, p.Name), Why: "a plugin is a program of its own, and none runs in a rehearsal: the step fails", Fails: true})
+			list = append(list, Unknown{Object: name, What: fmt.Sprintf("has a step by the plugin %s (%d)", p.Name, i+1), Why: "a plugin is a program of its own, and none runs in a rehearsal: the step fails", Fails: true})
 		}
 	}
 	return list
@@ -93,7 +114,7 @@ func unplayedMetrics(kind string, m metav1.ObjectMeta, metrics []argo.Metric) []
 		if asks == "" {
 			continue
 		}
-		list = append(list, Unknown{What: fmt.Sprintf("%s: metric %q asks %s", name, metrics[i].Name, asks),
+		list = append(list, Unknown{Object: name, What: fmt.Sprintf("asks %s for its metric %q", asks, metrics[i].Name),
 			Why: "nothing answers it in a rehearsal, so every measurement is an error, as with the metrics away; use a job, or drop the template", Fails: true})
 	}
 	return list

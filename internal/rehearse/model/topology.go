@@ -148,7 +148,7 @@ func Build(in Input) (*Topology, error) {
 	t.checkImages()
 	for _, o := range in.Objects {
 		for _, u := range Unplayed(o) {
-			t.Limits = append(t.Limits, record.Limit{What: u.What, Why: u.Why})
+			t.Limits = append(t.Limits, record.Limit{What: u.Object + " " + u.What, Why: u.Why})
 		}
 	}
 	return t, nil

@@ -35,6 +35,7 @@ type cluster struct {
 	jobs      batchlisters.JobLister
 	budgets   map[string]*policyv1.PodDisruptionBudget
 	analyses  map[string]argo.AnalysisPhase // by namespace/name, as last told
+	found     map[string][]string           // what the jobs of an analysis found, by its namespace/name
 	ready     int
 	pending   int
 	evictions int
@@ -89,7 +90,7 @@ type node struct {
 
 func newCluster(r *run) *cluster {
 	return &cluster{r: r, pods: map[types.UID]*pod{}, byName: map[string]*pod{}, nodes: map[string]*node{}, workloads: map[string]*workload{}, budgets: map[string]*policyv1.PodDisruptionBudget{},
-		analyses: map[string]argo.AnalysisPhase{}}
+		analyses: map[string]argo.AnalysisPhase{}, found: map[string][]string{}}
 }
 
 // observe registers with the informers; the factory is started by the caller.
@@ -185,7 +186,7 @@ func (c *cluster) follow(p *pod, now time.Time) {
 				p.rec.Ready, what = now, "pod ready"
 			}
 			c.entry(p, record.Entry{Kind: record.KindPodReady, What: what})
-		} else if !ready && o.DeletionTimestamp == nil {
+		} else if !ready && o.DeletionTimestamp == nil && !checkOver(p) {
 			c.entry(p, record.Entry{Kind: record.KindPodUnready, What: "pod not ready", Why: conditionMessage(o, corev1.PodReady), Severity: record.Notable})
 		}
 	}

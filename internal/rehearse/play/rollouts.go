@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
@@ -22,17 +23,17 @@ import (
 	"github.com/fairway-dev/fairway/internal/rehearse/scenario/celenv"
 )
 
-// Names tells whether an object or a step of the document is of an API group and version, as in "argoproj.io/v1alpha1": the
-// kinds of others need not be there, nor their controllers.
-func (d *Document) Names(groupVersion string) bool {
+// Names tells whether an object or a step of the document has a text, such as an API group and version: the kinds of others
+// need not be there, nor their controllers.
+func (d *Document) Names(text string) bool {
 	for i := range d.Objects {
-		if bytes.Contains(d.Objects[i].Object, []byte(groupVersion)) {
+		if bytes.Contains(d.Objects[i].Object, []byte(text)) {
 			return true
 		}
 	}
 	for i := range d.Scenario.Spec.Steps {
 		for _, a := range d.Scenario.Spec.Steps[i].Apply {
-			if bytes.Contains(a.Object, []byte(groupVersion)) {
+			if bytes.Contains(a.Object, []byte(text)) {
 				return true
 			}
 		}
@@ -252,7 +253,9 @@ func (c *cluster) analysisSeen(run *argo.AnalysisRun) {
 	if !is.Completed() {
 		return
 	}
-	e.What, e.Why = fmt.Sprintf("%s is %s", analysisText(run), is), verdictText(run)
+	e.What, e.Why = fmt.Sprintf("%s is %s", analysisText(run), is), strings.TrimPrefix(verdictText(run)+"; "+strings.Join(c.found[key], "; "), "; ")
+	e.Why = strings.TrimSuffix(e.Why, "; ")
+	delete(c.found, key)
 	e.Data["state"], e.Severity = "ends", record.Notable
 	if is == argo.AnalysisPhaseFailed || is == argo.AnalysisPhaseError || is == argo.AnalysisPhaseInconclusive {
 		e.Data["state"], e.Severity = "fails", record.Warning
@@ -261,6 +264,11 @@ func (c *cluster) analysisSeen(run *argo.AnalysisRun) {
 }
 
 func (c *cluster) analysisGone(run *argo.AnalysisRun) { delete(c.analyses, run.Namespace+"/"+run.Name) }
+
+// checkOver tells whether a pod of an analysis has done its work: that it is no longer ready is nothing to tell.
+func checkOver(p *pod) bool {
+	return strings.HasPrefix(p.rec.Workload, analysisRunKind+"/") && (p.obj.Status.Phase == corev1.PodSucceeded || p.obj.Status.Phase == corev1.PodFailed)
+}
 
 // saidByObject tells whether an Event says what the timeline has from the object itself.
 func saidByObject(kind, reason string) bool {
@@ -277,17 +285,6 @@ func saidByObject(kind, reason string) bool {
 		}
 	}
 	return false
-}
-
-// revisionPod is a living pod of a revision of a Rollout, the first by name; nil when there is none. The caller holds the lock.
-func (c *cluster) revisionPod(ns, hash string) *corev1.Pod {
-	var found *corev1.Pod
-	for _, p := range c.living() {
-		if p.rec.Namespace == ns && p.rec.Revision == hash && p.workload != nil && (found == nil || p.obj.Name < found.Name) {
-			found = p.obj
-		}
-	}
-	return found
 }
 
 // atEnd is the update under way at the end of the run.

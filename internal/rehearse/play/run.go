@@ -201,13 +201,17 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 	if err != nil {
 		return err
 	}
+	var behaviour virtual.Behaviour = book
+	if r.doc.Names(model.CheckAnnotation) {
+		behaviour = &checks{Behaviour: book, r: r, done: map[string]virtual.Model{}}
+	}
 	provisioners, class := r.storage()
 	house, err := boot(ctx, HouseOptions{
 		Document: r.doc,
 		Plane: controlplane.Options{Profile: controlplane.Rehearsal, Requests: r.request, Events: r.kubeEvent, Scheduler: r.doc.Scheduler, APIServerArgs: r.admission(),
 			Features: r.doc.Scenario.Spec.Controllers.Kubernetes.FeatureGates},
 		Engine: virtual.Options{NodeGroups: groups, PodStart: virtual.Modelled, PodWrites: virtual.WritePolicy(v.PodWrites), PodEvents: virtual.EventPolicy(v.PodEvents),
-			Heartbeat: virtual.Heartbeat(v.NodeHeartbeat), TimeGrain: v.TimeGrain.Duration, Workers: 1, Seed: r.doc.Seed, Behaviour: book, Images: r.images(book), Provisioners: provisioners, DefaultClass: class, Usage: r.demand, OnEvent: r.kubeletEvent},
+			Heartbeat: virtual.Heartbeat(v.NodeHeartbeat), TimeGrain: v.TimeGrain.Duration, Workers: 1, Seed: r.doc.Seed, Behaviour: behaviour, Images: r.images(book), Provisioners: provisioners, DefaultClass: class, Usage: r.demand, OnEvent: r.kubeletEvent},
 	})
 	if err != nil {
 		return err
