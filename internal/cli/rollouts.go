@@ -75,7 +75,7 @@ func nounless() []func(Streams) *cobra.Command {
 	var out []func(Streams) *cobra.Command
 	for _, verb := range []func(*operator) *cobra.Command{
 		(*operator).getCommand, (*operator).promoteCommand, (*operator).abortCommand, (*operator).retryCommand,
-		(*operator).pauseCommand, (*operator).restartCommand, (*operator).undoCommand, (*operator).terminateCommand,
+		(*operator).pauseCommand, (*operator).restartCommand, (*operator).undoCommand, (*operator).setCommand, (*operator).terminateCommand, (*operator).listCommand,
 	} {
 		out = append(out, func(s Streams) *cobra.Command {
 			o := &operator{Streams: s, program: "fairway"}

@@ -8,15 +8,26 @@ import (
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/internal/ship/rollout"
 )
 
+// waiting is whether and how long to wait for a Rollout.
+type waiting struct {
+	watch   bool
+	timeout time.Duration // 0 = until the end
+}
+
+func (w *waiting) add(f *pflag.FlagSet) {
+	f.BoolVarP(&w.watch, "watch", "w", true, "of a Rollout: wait for the end of the update")
+	f.DurationVarP(&w.timeout, "timeout", "t", 0, "of a Rollout: how long to wait, for example 60s or 5m; 0 = until the end")
+}
+
 func (o *operator) statusCommand() *cobra.Command {
-	var watch bool
-	var timeout time.Duration
+	var wait waiting
 	c := &cobra.Command{
 		Use:   "status ROLLOUT",
 		Short: "Wait until a Rollout is Healthy; fail when it is Degraded, or not in time",
@@ -25,20 +36,21 @@ timeout is over first, the exit code is 1 too. With --watch=false print it once;
 		Example:           o.examples("status web", "status web --timeout 5m", "status web --watch=false"),
 		Args:              names("the Rollout's name", 1, 1),
 		ValidArgsFunction: o.complete(aRollout),
-		RunE: func(c *cobra.Command, args []string) error {
-			name, err := aRollout.name(args[0])
-			if err != nil {
-				return err
-			}
-			if watch {
-				return o.awaitStatus(c.Context(), name, timeout)
-			}
-			return o.each(c.Context(), aRollout, []string{name}, o.printStatus)
-		},
+		RunE:              func(c *cobra.Command, args []string) error { return o.status(c.Context(), args[0], wait) },
 	}
-	c.Flags().BoolVarP(&watch, "watch", "w", true, "wait for the end of the update")
-	c.Flags().DurationVarP(&timeout, "timeout", "t", 0, "how long to wait, for example 60s or 5m; 0 = until the end")
+	wait.add(c.Flags())
 	return c
+}
+
+func (o *operator) status(ctx context.Context, arg string, wait waiting) error {
+	name, err := aRollout.name(arg)
+	if err != nil {
+		return err
+	}
+	if wait.watch {
+		return o.awaitStatus(ctx, name, wait.timeout)
+	}
+	return o.each(ctx, aRollout, []string{name}, o.printStatus)
 }
 
 func (o *operator) printStatus(ctx context.Context, api client.WithWatch, key client.ObjectKey) error {

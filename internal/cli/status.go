@@ -36,14 +36,27 @@ type clusterStatus struct {
 }
 
 func statusCommand(s Streams) *cobra.Command {
-	var data dataDir
+	o := &operator{Streams: s, program: "fairway"}
+	data := &o.flags.data
 	var output outputFlag
+	var wait waiting
 	c := &cobra.Command{
-		Use:     "status",
-		Short:   "Say whether the embedded cluster runs, what is in it and how much room it takes",
-		Example: "  fairway status\n  fairway status --name second -o json",
-		Args:    noArguments,
-		RunE: func(c *cobra.Command, _ []string) error {
+		Use:   "status [rollout/NAME]",
+		Short: "Say whether the embedded cluster runs, what is in it and how much room it takes; or wait for a Rollout",
+		Long: `Say whether the embedded cluster runs, what is in it and how much room it takes.
+
+With a Rollout's name it is "fairway rollouts status": wait until that Rollout is Healthy, and fail when it is Degraded.`,
+		Example: "  fairway status\n  fairway status --name second -o json\n  fairway status rollout/web --timeout 5m",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 && strings.HasPrefix(args[0], aRollout.kind) {
+				return nil
+			}
+			return noArguments(c, args)
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return o.status(c.Context(), args[0], wait)
+			}
 			dir, err := data.path()
 			if err != nil {
 				return err
@@ -55,7 +68,8 @@ func statusCommand(s Streams) *cobra.Command {
 			return output.print(s.Out, st, func(t *table) { printStatus(t, st) })
 		},
 	}
-	data.add(c.Flags())
+	o.addFlags(c.Flags())
+	wait.add(c.Flags())
 	output.add(c.Flags())
 	return c
 }

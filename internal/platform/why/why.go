@@ -56,6 +56,9 @@ func Explainers() []Explainer {
 		{Kind: "Deployment", Names: []string{"deployment", "deployments", "deploy"}, Namespaced: true, Explain: explainDeployment},
 		{Kind: "ReplicaSet", Names: []string{"replicaset", "replicasets", "rs"}, Namespaced: true, Explain: explainReplicaSet},
 		{Kind: "HorizontalPodAutoscaler", Names: []string{"horizontalpodautoscaler", "horizontalpodautoscalers", "hpa"}, Namespaced: true, Explain: explainHPA},
+		{Kind: "Rollout", Names: []string{"rollout", "rollouts", "ro"}, Namespaced: true, Explain: explainRollout},
+		{Kind: "AnalysisRun", Names: []string{"analysisrun", "analysisruns", "ar"}, Namespaced: true, Explain: explainRun},
+		{Kind: "Experiment", Names: []string{"experiment", "experiments", "exp"}, Namespaced: true, Explain: explainExperiment},
 	}
 }
 
