@@ -59,6 +59,9 @@ func (p *pass) askRouters(in traffic.Intent) (ok bool, verified *bool) {
 	if len(names) == 0 {
 		return true, nil
 	}
+	if !in.Remove && !p.promoted() && p.was.StableRS != "" {
+		in.Headers, in.Mirrors = p.managedRoutes(true)
+	}
 	b, err := json.Marshal(in)
 	if err != nil {
 		p.routingFailed(RouterPlugin, err.Error())

@@ -117,7 +117,7 @@ func (p *pass) intent() traffic.Intent {
 		}
 	}
 	if !in.Remove && p.was.StableRS != "" && !p.promoted() {
-		in.Headers, in.Mirrors = p.managedRoutes()
+		in.Headers, in.Mirrors = p.managedRoutes(false)
 	}
 	return in
 }
@@ -208,8 +208,9 @@ func (p *pass) experimentWeights() []argo.WeightDestination {
 	return out
 }
 
-// managedRoutes in force: of each name what the last step said, up to the current one. A step without a match removes.
-func (p *pass) managedRoutes() (headers []argo.SetHeaderRoute, mirrors []argo.SetMirrorRoute) {
+// managedRoutes in force: of each name what the last step said, up to the current one. A step without a match removes; with
+// removals it is among them, as plugins want it.
+func (p *pass) managedRoutes(removals bool) (headers []argo.SetHeaderRoute, mirrors []argo.SetMirrorRoute) {
 	c := p.ro.Spec.Strategy.Canary
 	last := min(p.stepIndex(), p.steps()-1)
 	for _, route := range c.TrafficRouting.ManagedRoutes {
@@ -217,12 +218,12 @@ func (p *pass) managedRoutes() (headers []argo.SetHeaderRoute, mirrors []argo.Se
 		for i := last; i >= 0; i-- {
 			switch s := &c.Steps[i]; {
 			case s.SetHeaderRoute != nil && s.SetHeaderRoute.Name == route.Name:
-				if len(s.SetHeaderRoute.Match) > 0 {
+				if removals || len(s.SetHeaderRoute.Match) > 0 {
 					headers = append(headers, *s.SetHeaderRoute)
 				}
 				break search
 			case s.SetMirrorRoute != nil && s.SetMirrorRoute.Name == route.Name:
-				if len(s.SetMirrorRoute.Match) > 0 {
+				if removals || len(s.SetMirrorRoute.Match) > 0 {
 					mirrors = append(mirrors, *s.SetMirrorRoute)
 				}
 				break search

@@ -1,0 +1,260 @@
+package rollout
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/ship/traffic"
+)
+
+func TestHeaderRoutesAreInForceUntilAStepTakesThemAway(t *testing.T) {
+	t.Parallel()
+	set := func(match ...argo.HeaderRoutingMatch) argo.CanaryStep {
+		return argo.CanaryStep{SetHeaderRoute: &argo.SetHeaderRoute{Name: "beta", Match: match}}
+	}
+	routing := &argo.RolloutTrafficRouting{SMI: &argo.SMITrafficRouting{}, ManagedRoutes: []argo.MangedRoutes{{Name: "beta"}}}
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{TrafficRouting: routing, Steps: []argo.CanaryStep{
+		weight(50), set(argo.HeaderRoutingMatch{HeaderName: "x"}), pauseFor(""), set(), pauseFor("")}}))
+	headers := func() int64 { return w.objects[routeRef].Object["spec"].(map[string]any)["headers"].(int64) }
+	w.settle()
+	w.update("v2")
+	w.settle()
+	if headers() != 1 {
+		t.Fatalf("%d header routes", headers())
+	}
+	w.user(promote)
+	w.settle()
+	if headers() != 0 {
+		t.Fatalf("%d header routes after they were taken away", headers())
+	}
+}
+
+func TestARouterWithoutItsObjectKeepsEverythingAndSaysSo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	route := w.objects[routeRef]
+	delete(w.objects, routeRef)
+	w.user(promote)
+	w.reconcile()
+	if w.plan.Why.Code != "TrafficRoutingError" || len(w.plan.Warnings) != 1 || w.ro.Status.Canary.Weights.Canary.Weight != 50 {
+		t.Fatalf("%+v, warnings %v", w.plan.Why, w.plan.Warnings)
+	}
+	if at := w.now.Add(verifyRetry); !w.plan.RequeueAt.Equal(at) {
+		t.Fatalf("requeue at %s, want %s", w.plan.RequeueAt, at)
+	}
+	w.objects[routeRef] = route
+	w.settle()
+	w.phase(argo.RolloutPhaseHealthy, "")
+}
+
+func TestATrafficPluginIsAskedOnceForEachIntent(t *testing.T) {
+	t.Parallel()
+	ro := routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}})
+	ro.Spec.Strategy.Canary.TrafficRouting = &argo.RolloutTrafficRouting{Plugins: map[string]json.RawMessage{"example/router": json.RawMessage(`{}`)}}
+	w := newWorld(t, ro)
+	w.routers = nil
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	if wt := w.ro.Status.Canary.Weights; wt == nil || wt.Canary.Weight != 50 {
+		t.Fatalf("%+v", wt)
+	}
+	n := 0
+	for k := range w.calls {
+		if strings.HasPrefix(k, RouterPlugin) {
+			n++
+		}
+	}
+	if n < 2 || n > 5 {
+		t.Errorf("the plugin was asked %d times", n)
+	}
+}
+
+// With Istio subsets the hashes are in one object and the weights in another: never has a subset weight that selects pods of a
+// revision that is not ready for it.
+func TestIstioSubsetsHaveTheirHashBeforeTheirWeight(t *testing.T) {
+	t.Parallel()
+	ro := canaryRollout(3, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(40), pauseFor("")}, TrafficRouting: &argo.RolloutTrafficRouting{
+		Istio: &argo.IstioTrafficRouting{VirtualService: &argo.IstioVirtualService{Name: "vs"},
+			DestinationRule: &argo.IstioDestinationRule{Name: "dr", CanarySubsetName: "canary", StableSubsetName: "stable"}}}})
+	w := newWorld(t, ro)
+	routers, err := traffic.For("shop", ro.Spec.Strategy.Canary.TrafficRouting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.routers = routers
+	object := func(s string) *unstructured.Unstructured {
+		u := &unstructured.Unstructured{}
+		if err := json.Unmarshal([]byte(s), u); err != nil {
+			t.Fatal(err)
+		}
+		w.stamp(u)
+		w.objects[refOf(u)] = u
+		return u
+	}
+	vs := refOf(object(`{"apiVersion":"networking.istio.io/v1alpha3","kind":"VirtualService","metadata":{"namespace":"shop","name":"vs"},"spec":{"hosts":["web"],"http":[{"route":[
+		{"destination":{"host":"web","subset":"stable"},"weight":100},{"destination":{"host":"web","subset":"canary"},"weight":0}]}]}}`))
+	dr := refOf(object(`{"apiVersion":"networking.istio.io/v1alpha3","kind":"DestinationRule","metadata":{"namespace":"shop","name":"dr"},"spec":{"host":"web","subsets":[
+		{"name":"stable","labels":{"app":"web"}},{"name":"canary","labels":{"app":"web"}}]}}`))
+	state := func() (canary, stable string, weight int64) {
+		for _, s := range w.objects[dr].Object["spec"].(map[string]any)["subsets"].([]any) {
+			m := s.(map[string]any)
+			h, _, _ := unstructured.NestedString(m, "labels", HashLabel)
+			if m["name"] == "canary" {
+				canary = h
+			} else {
+				stable = h
+			}
+		}
+		for _, h := range w.objects[vs].Object["spec"].(map[string]any)["http"].([]any) {
+			for _, d := range h.(map[string]any)["route"].([]any) {
+				if subset, _, _ := unstructured.NestedString(d.(map[string]any), "destination", "subset"); subset == "canary" {
+					weight, _, _ = unstructured.NestedInt64(d.(map[string]any), "weight")
+				}
+			}
+		}
+		return canary, stable, weight
+	}
+	w.watch = func(o Op) {
+		w.never(o)
+		canary, stable, weight := state()
+		for hash, share := range map[string]int64{canary: weight, stable: 100 - weight} {
+			for _, rs := range w.sets {
+				if hash != "" && rs.Labels[HashLabel] == hash && share > 0 && canary != stable && rs.Status.AvailableReplicas == 0 {
+					t.Fatalf("weight %d of %s, which has no pods", share, rs.Name)
+				}
+			}
+		}
+	}
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	if canary, stable, weight := state(); canary != hashOf("v2") || stable != hashOf("v1") || weight != 40 {
+		t.Fatalf("%s %s %d", canary, stable, weight)
+	}
+	w.update("v3")
+	w.still()
+	if canary, _, weight := state(); canary != hashOf("v2") && weight != 0 || weight != 0 {
+		t.Fatalf("%s %d", canary, weight)
+	}
+	w.settle()
+	if canary, stable, weight := state(); canary != hashOf("v3") || stable != hashOf("v1") || weight != 40 {
+		t.Fatalf("%s %s %d", canary, stable, weight)
+	}
+	w.user(promote)
+	w.pass(time.Hour)
+	w.phase(argo.RolloutPhaseHealthy, "")
+	if canary, stable, weight := state(); canary != hashOf("v3") || stable != hashOf("v3") || weight != 0 {
+		t.Fatalf("%s %s %d", canary, stable, weight)
+	}
+	w.sized("v1", 0)
+	w.sized("v2", 0)
+	w.user(func(ro *rollouts.Rollout) { ro.Spec.Template = tmpl("v1") })
+	w.settle()
+	w.user(abort)
+	w.pass(time.Hour)
+	if _, stable, weight := state(); stable != hashOf("v3") || weight != 0 {
+		t.Fatalf("%s %d", stable, weight)
+	}
+	w.sized("v1", 0)
+}
+
+// slowRouter follows when it is told to.
+type slowRouter struct {
+	fakeRouter
+	follows *bool
+}
+
+func (r slowRouter) Translate(in traffic.Intent, o traffic.Objects) (traffic.Result, error) {
+	res, err := r.fakeRouter.Translate(in, o)
+	res.Verified, res.Message = ptr(*r.follows), "not loaded yet"
+	return res, err
+}
+
+func TestAStepWaitsUntilTheRouterFollowsItsWeight(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), weight(100)}}))
+	follows := true
+	w.routers = []traffic.Router{slowRouter{follows: &follows}}
+	w.settle()
+	w.update("v2")
+	follows = false
+	w.settle()
+	if *w.ro.Status.CurrentStepIndex != 0 || w.weight() != 50 || w.plan.Why.Code != "WeightNotVerified" {
+		t.Fatalf("step %d, weight %d, %+v", *w.ro.Status.CurrentStepIndex, w.weight(), w.plan.Why)
+	}
+	if v := w.ro.Status.Canary.Weights.Verified; v == nil || *v {
+		t.Fatal("it is verified")
+	}
+	if at := w.now.Add(verifyRetry); !w.plan.RequeueAt.Equal(at) {
+		t.Fatalf("requeue at %s, want %s", w.plan.RequeueAt, at)
+	}
+	follows = true
+	w.reconcile()
+	follows = false
+	w.pass(time.Minute)
+	if w.weight() != 100 || w.ro.Status.StableRS != hashOf("v1") {
+		t.Fatalf("weight %d, stable %s: nothing may be promoted that the router has not loaded", w.weight(), w.ro.Status.StableRS)
+	}
+	w.sized("v1", 2)
+	follows = true
+	w.settle()
+	w.phase(argo.RolloutPhaseHealthy, "")
+}
+
+func TestAPromotionAndAnAbortReachTheRouterInOneReconcile(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(4, argo.CanaryStrategy{Steps: []argo.CanaryStep{{SetCanaryScale: &argo.SetCanaryScale{Replicas: ptr(int32(2))}},
+		weight(10), pauseFor(""), weight(40), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.user(promote)
+	w.reconcile()
+	if w.weight() != 40 {
+		t.Fatalf("weight %d after a promotion", w.weight())
+	}
+	w.user(abort)
+	w.reconcile()
+	if w.weight() != 0 {
+		t.Fatalf("weight %d after an abort", w.weight())
+	}
+}
+
+func TestATrafficPluginIsToldToTakeARouteAway(t *testing.T) {
+	t.Parallel()
+	set := func(match ...argo.HeaderRoutingMatch) argo.CanaryStep {
+		return argo.CanaryStep{SetHeaderRoute: &argo.SetHeaderRoute{Name: "beta", Match: match}}
+	}
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), set(argo.HeaderRoutingMatch{HeaderName: "x"}), pauseFor(""), set(), pauseFor("")},
+		TrafficRouting: &argo.RolloutTrafficRouting{Plugins: map[string]json.RawMessage{"example/router": json.RawMessage(`{}`)}, ManagedRoutes: []argo.MangedRoutes{{Name: "beta"}}}}))
+	w.routers = nil
+	var last traffic.Intent
+	w.watch = func(o Op) {
+		if o.Verb == Ask {
+			last = *o.Call.Intent
+		}
+	}
+	w.settle()
+	w.update("v2")
+	w.settle()
+	if len(last.Headers) != 1 || len(last.Headers[0].Match) != 1 {
+		t.Fatalf("%+v", last.Headers)
+	}
+	w.user(promote)
+	w.settle()
+	if len(last.Headers) != 1 || len(last.Headers[0].Match) != 0 {
+		t.Fatalf("%+v", last.Headers)
+	}
+}
