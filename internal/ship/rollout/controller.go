@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +34,8 @@ const (
 	workersDefault = 10
 	// resyncDefault is when a Rollout is looked at although nothing has told of a change.
 	resyncDefault = 15 * time.Minute
+	// resyncSpread is the part of that time, as its divisor, over which Rollouts are spread.
+	resyncSpread = 10
 	// passesMax bounds how often one look goes from deciding to acting. A plan that never comes to rest is a mistake of ours,
 	// and must not become a storm of writes.
 	passesMax = 24
@@ -83,8 +87,8 @@ type state struct {
 	refused  map[types.UID]time.Time
 	calls    map[string]CallResult
 	asked    map[string]bool
-	why      Why
-	stale    int // looks in a row that met something newer
+	mute     bool // it was told that its notifications are not sent
+	stale    int  // looks in a row that met something newer
 }
 
 // SetUp registers the controller with a manager, which owns its goroutines.
@@ -124,11 +128,11 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	name := request.NamespacedName
 	ro := c.observer.rollout(name)
 	if ro == nil {
-		err := c.gone(ctx, name)
+		again, err := c.gone(ctx, name)
 		if errors.Is(err, errStale) {
 			return reconcile.Result{RequeueAfter: retryGone}, nil
 		}
-		return reconcile.Result{}, err
+		return reconcile.Result{RequeueAfter: again}, err
 	}
 	if ro.Labels[argo.LabelKeyControllerInstanceID] != c.InstanceID {
 		return reconcile.Result{}, nil
@@ -142,11 +146,18 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	wait := c.Resync
+	wait := c.resync(name)
 	if !next.IsZero() {
 		wait = min(wait, max(time.Until(next), time.Millisecond))
 	}
 	return reconcile.Result{RequeueAfter: wait}, nil
+}
+
+// resync is when to look at a Rollout of which nothing is heard. Rollouts made together are not looked at together.
+func (c *Controller) resync(name types.NamespacedName) time.Duration {
+	h := fnv.New32a()
+	h.Write([]byte(name.String()))
+	return c.Resync - c.Resync/resyncSpread*time.Duration(h.Sum32()%1024)/1024
 }
 
 // stale is how long to wait after having met something newer than what was decided on: the change is on its way. 0 = that is
@@ -182,6 +193,7 @@ func (c *Controller) look(ctx context.Context, name types.NamespacedName) (next 
 			return time.Time{}, nil // the deletion will be told
 		}
 		st := c.state(name, ro)
+		c.subscribed(ro, st)
 		if err := c.adopt(ctx, ro); err != nil {
 			return time.Time{}, err
 		}
@@ -224,6 +236,20 @@ func (c *Controller) state(name types.NamespacedName, ro *rollouts.Rollout) *sta
 	return st
 }
 
+// subscription begins the annotations by which a Rollout asks for notifications.
+const subscription = "notifications.argoproj.io/subscribe."
+
+// subscribed tells a Rollout that asks for notifications, once in a process, that none are sent.
+func (c *Controller) subscribed(ro *rollouts.Rollout, st *state) {
+	for key := range ro.Annotations {
+		if !st.mute && strings.HasPrefix(key, subscription) {
+			st.mute = true // only the Rollout's worker reads it
+			c.actor.reports.event(ro, Event{Warning: true, Reason: "NotificationsNotSent",
+				Message: "The Rollout subscribes to notifications (annotations " + subscription + "…), which Fairway does not send: let alerts watch its Events or metrics"})
+		}
+	}
+}
+
 // remember puts into a Snapshot what only memory knows.
 func (c *Controller) remember(st *state, s *Snapshot) {
 	c.mu.Lock()
@@ -231,22 +257,11 @@ func (c *Controller) remember(st *state, s *Snapshot) {
 	s.Refused, s.Calls = maps.Clone(st.refused), maps.Clone(st.calls)
 }
 
-// Why is what held a Rollout when it was looked at last.
-func (c *Controller) Why(name types.NamespacedName) (Why, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	st := c.states[name]
-	if st == nil {
-		return Why{}, false
-	}
-	return st.why, true
-}
-
 // warn of what the plan before did not warn of.
 func (c *Controller) warn(ro *rollouts.Rollout, st *state, p Plan) {
 	c.mu.Lock()
 	before := st.warnings
-	st.warnings, st.why = p.Warnings, p.Why
+	st.warnings = p.Warnings
 	c.mu.Unlock()
 	for _, e := range p.Warnings {
 		if !slices.Contains(before, e) {
@@ -258,7 +273,7 @@ func (c *Controller) warn(ro *rollouts.Rollout, st *state, p Plan) {
 // adopt ReplicaSets that were left behind by a Rollout of the same selector.
 func (c *Controller) adopt(ctx context.Context, ro *rollouts.Rollout) error {
 	orphans := c.observer.orphans(ro)
-	if len(orphans) == 0 {
+	if len(orphans) == 0 || c.observer.peer(ro, time.Now()) != nil {
 		return nil
 	}
 	p := Plan{}
@@ -273,8 +288,8 @@ func (c *Controller) adopt(ctx context.Context, ro *rollouts.Rollout) error {
 
 // release routers' objects that bear the Rollout's mark although it refers to them no more.
 func (c *Controller) release(ctx context.Context, s *Snapshot) error {
-	if len(s.Problems) > 0 {
-		return nil // what is refused says nothing about what is wanted
+	if len(s.Problems) > 0 || s.Peer != nil {
+		return nil // what is refused says nothing about what is wanted; and another controller is in charge
 	}
 	ro := s.Rollout
 	return c.releaseAll(ctx, ro, types.NamespacedName{Namespace: ro.Namespace, Name: ro.Name}, func(u *unstructured.Unstructured) bool {
@@ -306,8 +321,9 @@ func (c *Controller) releaseAll(ctx context.Context, ro *rollouts.Rollout, name 
 	return err
 }
 
-// gone takes away what a Rollout that is no more has left on Services and on routers' objects.
-func (c *Controller) gone(ctx context.Context, name types.NamespacedName) error {
+// gone takes away what a Rollout that is no more has left on Services and on routers' objects; not while another controller
+// is in charge, and then it says when to look again.
+func (c *Controller) gone(ctx context.Context, name types.NamespacedName) (again time.Duration, err error) {
 	c.mu.Lock()
 	st := c.states[name]
 	delete(c.states, name)
@@ -318,6 +334,9 @@ func (c *Controller) gone(ctx context.Context, name types.NamespacedName) error 
 	c.interests.set(name, nil)
 	c.metrics.forget(name)
 	ro := &rollouts.Rollout{ObjectMeta: metav1.ObjectMeta{Namespace: name.Namespace, Name: name.Name}}
+	if peer := c.observer.peer(ro, time.Now()); peer != nil {
+		return max(time.Until(peer.Until), time.Millisecond), nil
+	}
 	p := Plan{}
 	for _, obj := range c.observer.marked(serviceKind, name.Namespace, name.Name) {
 		svc, ok := c.observer.written.over(idOf(obj), obj).(*corev1.Service)
@@ -328,11 +347,10 @@ func (c *Controller) gone(ctx context.Context, name types.NamespacedName) error 
 			p.Ops = append(p.Ops, Op{Verb: Patch, Before: svc, After: after})
 		}
 	}
-	_, err := c.actor.do(ctx, ro, p)
-	if err == nil {
+	if _, err = c.actor.do(ctx, ro, p); err == nil {
 		err = c.releaseAll(ctx, ro, name, nil)
 	}
-	return err
+	return 0, err
 }
 
 func (c *Controller) refused(ro *rollouts.Rollout, pod types.UID, at time.Time) {
