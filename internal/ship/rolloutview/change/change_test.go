@@ -124,7 +124,7 @@ metadata: {annotations: {rollout.argoproj.io/ephemeral-metadata: '{"labels":{"ro
 spec:
   selector: {}
   template:
-    metadata: {labels: {app: web, role: stable, rollouts-pod-template-hash: abc}, annotations: {note: x, mine: y}}
+    metadata: {labels: {app: web, role: stable, rollouts-pod-template-hash: abc}, annotations: {note: x, mine: yours}}
     spec:
       containers: [{name: app, image: web:1, terminationMessagePath: /dev/termination-log}]
       affinity:
@@ -144,7 +144,7 @@ spec:
 		t.Fatalf("the patch is %s, %v", patch, err)
 	}
 	got := ops[0].Value
-	if len(got.Labels) != 1 || got.Labels["app"] != "web" || len(got.Annotations) != 1 || got.Annotations["mine"] != "y" || got.Spec.Affinity != nil || got.Spec.Containers[0].Image != "web:1" {
+	if len(got.Labels) != 1 || got.Labels["app"] != "web" || len(got.Annotations) != 1 || got.Annotations["mine"] != "yours" || got.Spec.Affinity != nil || got.Spec.Containers[0].Image != "web:1" {
 		t.Errorf("the template would be %+v", got)
 	}
 	if rs.Spec.Template.Labels["role"] != "stable" {
