@@ -191,7 +191,11 @@ func (p *ControlPlane) start(ctx context.Context) error {
 	if err == nil {
 		err = p.awaitReady(ctx)
 	}
-	return errors.Join(err, <-beside)
+	err = errors.Join(err, <-beside)
+	if p.opts.Beside != nil && p.mapper != nil {
+		p.mapper.Reset() // the kinds defined beside the start are not among those it has found
+	}
+	return err
 }
 
 // Died reports why a part of the plane stopped by itself. A plane is never half alive: the owner must Stop it.
