@@ -64,9 +64,10 @@ var rulesFor = map[string][]rule{
 	},
 	record.KindRollout: {
 		byStep,
-		{cause: record.KindStep, relation: targeted, window: control, when: continues, only: steers},
 		{cause: record.KindAnalysis, relation: sameWorkload, window: control, when: aborts, only: fails},
+		{cause: record.KindStep, relation: targeted, window: control, when: continues, only: steers},
 		{cause: record.KindRollout, relation: sameWorkload, window: control, when: aborts, only: stalls},
+		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, when: reverts, only: aborts},
 		{cause: record.KindImage, relation: sameWorkload, window: rollingOut, when: stalls},
 		{cause: record.KindCrash, relation: sameWorkload, window: rollingOut, when: stalls},
 		{cause: record.KindPodPending, relation: sameWorkload, window: rollingOut, when: stalls},
@@ -310,6 +311,7 @@ func steers(c record.Entry) bool {
 }
 
 func aborts(e record.Entry) bool    { return e.Data["state"] == "aborts" }
+func reverts(e record.Entry) bool   { return e.Data["state"] == "reverted" }
 func fails(e record.Entry) bool     { return e.Data["state"] == "fails" }
 func ends(e record.Entry) bool      { return e.Data["state"] == "ends" }
 func stalls(e record.Entry) bool    { return e.Data["state"] == "stalls" }

@@ -75,6 +75,7 @@ type workload struct {
 	template   string // fingerprint of the pod template
 	generation int64  // the template was looked at
 	availFrom  float64
+	referred   bool             // it lends its pod template to a Rollout, whose updates are told instead
 	update     *record.Update   // under way
 	newest     *standing        // of a Rollout, as last seen
 	serving    map[string]int32 // of a Rollout: ready pods by revision

@@ -209,24 +209,33 @@ func (d *demand) revision(p *pod) int {
 
 // serve lets clients learn, after a lag, that a pod came or went.
 func (d *demand) serve(p *pod, serving bool, now time.Time) {
+	if d.turns(p, serving) {
+		d.delay(lag{at: now.Add(d.lagOf(p, serving)), pod: p, serving: serving})
+	}
+}
+
+// hand lets clients of a Service whose selector has changed learn at one moment of the pods that came and of those that are
+// gone: they stand in the same EndpointSlices.
+func (d *demand) hand(came, gone []*pod, workload string, now time.Time) {
+	at := now.Add(d.lagFor("endpoints-handed", workload, now.Unix()))
+	for i, p := range append(came, gone...) {
+		if serving := i < len(came); d.turns(p, serving) {
+			d.delay(lag{at: at, pod: p, serving: serving})
+		}
+	}
+}
+
+// turns tells whether clients are still to learn that a pod serves, or no longer does.
+func (d *demand) turns(p *pod, serving bool) bool {
 	if !p.demand.known {
-		return
+		return false
 	}
 	for i := len(d.lags) - 1; i >= 0; i-- {
 		if l := d.lags[i]; l.pod == p && !l.remove {
-			if l.serving == serving {
-				return
-			}
-			break
-		}
-		if i == 0 && p.demand.serving == serving {
-			return
+			return l.serving != serving
 		}
 	}
-	if len(d.lags) == 0 && p.demand.serving == serving {
-		return
-	}
-	d.delay(lag{at: now.Add(d.lagOf(p, serving)), pod: p, serving: serving})
+	return p.demand.serving != serving
 }
 
 func (d *demand) lagOf(p *pod, serving bool) time.Duration {
@@ -234,7 +243,11 @@ func (d *demand) lagOf(p *pod, serving bool) time.Duration {
 	if serving {
 		purpose = "endpoint-came"
 	}
-	u := uniform(d.r.doc.Seed, purpose, p.demand.key, int64(p.rec.Restarts))
+	return d.lagFor(purpose, p.demand.key, int64(p.rec.Restarts))
+}
+
+func (d *demand) lagFor(purpose, key string, n int64) time.Duration {
+	u := uniform(d.r.doc.Seed, purpose, key, n)
 	sigma := math.Log(proxyLagP99.Seconds()/proxyLagP50.Seconds()) / 2.326
 	return time.Duration(proxyLagP50.Seconds() * math.Exp(sigma*normalQuantile(u)) * float64(time.Second))
 }

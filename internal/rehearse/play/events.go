@@ -71,6 +71,9 @@ func (r *run) event(object, ns, name, kind, typ, reason, message, reporter strin
 		e.Data["workload"] = e.Owner
 	case "ReplicaSet", "Job", analysisRunKind, "Experiment":
 		e.Owner = r.cluster.topmost(kind, ns, name)
+		if reason == "BackoffLimitExceeded" && strings.HasPrefix(e.Owner, analysisRunKind+"/") {
+			return // the analysis says that its job failed
+		}
 		e.Data["workload"] = e.Owner
 	}
 	inWords(&e, reason)

@@ -37,6 +37,9 @@ func (c *cluster) templated(w *workload, generation int64, t *corev1.PodTemplate
 
 // begins notes that an update has begun.
 func (c *cluster) begins(w *workload) {
+	if w.referred {
+		return
+	}
 	w.revisions++
 	c.updateEnds(w, record.UpdateSuperseded, "")
 	w.update = &record.Update{Workload: w.object, Image: w.image, Began: time.Now().UTC()}

@@ -2,7 +2,6 @@ package play
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
 )
@@ -62,7 +61,7 @@ func rolloutNews(name string, was, is *standing) []record.Entry {
 		if place := was.place(); place != "" {
 			what += " at step " + place
 		}
-		add("aborts", what, strings.TrimPrefix(is.message, "RolloutAborted: "), record.Severe)
+		add("aborts", what, is.why(), record.Severe)
 	}
 	if is.aborted && was.aborted && is.updated == 0 && was.updated > 0 {
 		add("reverted", "no pod of the aborted revision of "+name+" is left", "", record.Info)

@@ -87,7 +87,9 @@ func (c *cluster) rolloutSeen(o *rollouts.Rollout) {
 	}
 	c.scaled(w, replicas)
 	w.updated, w.paused, w.stalled = is.updated, is.paused != "", is.stalled
-	if o.Spec.WorkloadRef == nil {
+	if ref := o.Spec.WorkloadRef; ref != nil {
+		c.workload(ref.Kind + "/" + o.Namespace + "/" + ref.Name).referred = true
+	} else {
 		c.templated(w, o.Generation, &o.Spec.Template)
 	}
 	if was == nil {
@@ -100,15 +102,16 @@ func (c *cluster) rolloutSeen(o *rollouts.Rollout) {
 	if was.aborted && !is.aborted && was.current == is.current && is.current != is.stable {
 		c.retried(w)
 	}
-	if w.update != nil {
+	if w.update != nil && !is.aborted { // an abort takes it back to its first step
 		w.update.Step = is.place()
 	}
 	for _, e := range rolloutNews(short(w.object), was, is) {
 		c.tell(w, e)
 	}
+	c.weighed(w, time.Now())
 	switch {
 	case is.aborted && !was.aborted:
-		c.updateEnds(w, record.UpdateAborted, is.message)
+		c.updateEnds(w, record.UpdateAborted, is.why())
 	case w.rolling && is.done():
 		c.finished(w)
 	}
@@ -116,7 +119,6 @@ func (c *cluster) rolloutSeen(o *rollouts.Rollout) {
 		w.active = is.active
 		c.switched(w)
 	}
-	c.weighed(w, time.Now())
 }
 
 // tell writes an entry about a workload.
@@ -182,11 +184,17 @@ func (c *cluster) finished(w *workload) {
 
 // switched lets requests follow the active Service to another revision.
 func (c *cluster) switched(w *workload) {
+	var came, gone []*pod
 	for _, p := range c.living() {
-		if p.workload == w {
-			c.r.demand.serve(p, p.serves(), time.Now())
+		switch {
+		case p.workload != w:
+		case p.serves():
+			came = append(came, p)
+		default:
+			gone = append(gone, p)
 		}
 	}
+	c.r.demand.hand(came, gone, w.object, time.Now())
 }
 
 // serves tells whether clients reach the pod: it is ready, and if its workload updates blue-green, of the active revision.
@@ -291,7 +299,7 @@ func saidByObject(kind, reason string) bool {
 func (w *workload) atEnd() *record.Update {
 	u := *w.update
 	if s := w.newest; s != nil {
-		u.Step, u.Message = s.place(), s.message
+		u.Step, u.Message = s.place(), cmp.Or(s.paused, s.why())
 	} else if w.stalled != "" {
 		u.Message = w.stalled
 	}

@@ -34,8 +34,8 @@ type standing struct {
 	current, stable string
 	active          string // blue-green: the revision its active Service selects
 	paused          string // why it waits; "" = it does not
-	aborted, full   bool
-	observed        bool // the controller has seen the newest spec
+	aborted, full   bool   // once the controller has seen it
+	observed        bool   // the controller has seen the newest spec
 	phase, message  string
 	stalled         string // what its controller says once the progress deadline is over
 	invalid         string // why its controller does not carry it out
@@ -44,7 +44,7 @@ type standing struct {
 
 func standingOf(o *rollouts.Rollout) *standing {
 	s := &standing{strategy: canary, current: o.Status.CurrentPodHash, stable: o.Status.StableRS, active: o.Status.BlueGreen.ActiveSelector,
-		aborted: o.Status.Abort, full: o.Status.PromoteFull, phase: string(o.Status.Phase), message: o.Status.Message, updated: o.Status.UpdatedReplicas,
+		aborted: o.Status.Abort && o.Status.AbortedAt != nil, full: o.Status.PromoteFull, phase: string(o.Status.Phase), message: o.Status.Message, updated: o.Status.UpdatedReplicas,
 		observed: o.Status.ObservedGeneration == strconv.FormatInt(o.Generation, 10)}
 	if o.Spec.Strategy.BlueGreen != nil {
 		s.strategy = blueGreen
@@ -77,6 +77,16 @@ func standingOf(o *rollouts.Rollout) *standing {
 // done tells whether the newest revision is the stable one and runs everywhere.
 func (s *standing) done() bool {
 	return s.observed && s.current != "" && s.current == s.stable && !s.aborted && s.phase == string(argo.RolloutPhaseHealthy)
+}
+
+// why is what its controller says of its phase, without the reason before it.
+func (s *standing) why() string {
+	for _, reason := range []string{"RolloutAborted: ", "ProgressDeadlineExceeded: "} {
+		if text, ok := strings.CutPrefix(s.message, reason); ok {
+			return text
+		}
+	}
+	return s.message
 }
 
 // place is where it stands in its steps, as people count: "2 of 6: pause 10m0s". "" without steps.
