@@ -26,6 +26,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
+	"github.com/fairway-dev/fairway/internal/ship/lenient"
 	"github.com/fairway-dev/fairway/internal/ship/traffic"
 )
 
@@ -123,8 +124,16 @@ func newManager(o managerOptions) (manager.Manager, error) {
 	if metricsAddress == "" {
 		metricsAddress = "0"
 	}
+	cfg := o.config
+	if o.log == nil {
+		o.log = slog.New(slog.DiscardHandler)
+	}
+	if has(o.on, "rollouts") { // whose definitions let values pass that do not decode
+		cfg = rest.CopyConfig(cfg)
+		cfg.Wrap(lenient.Wrap(scheme, o.log))
+	}
 	again, priorities := true, false
-	m, err := manager.New(o.config, manager.Options{
+	m, err := manager.New(cfg, manager.Options{
 		Scheme:                        scheme,
 		MapperProvider:                newMapper(o.on),
 		Logger:                        logrOf(o.log),
