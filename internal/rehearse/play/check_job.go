@@ -105,23 +105,25 @@ func (r *run) failing(k *model.Check, namespace string) (share float64, heard bo
 			continue
 		}
 		pods++
-		share += r.topology.RevisionOf(service, p.obj).Errors
+		share += r.shareOf(p, k.Route)
 	}
 	if pods == 0 {
 		return 0, false
 	}
-	share /= pods
+	return share / pods, true
+}
+
+// shareOf is the share of the requests of a route ("" = the mean of all) that a pod fails by itself: its service's own and its
+// revision's. Requests that fail because it is overloaded, or what it calls, are not among them.
+func (r *run) shareOf(p *pod, route string) float64 {
 	own, routes := 0.0, 0.0
-	for _, route := range r.demand.system.ModelOf(service).Routes {
-		if k.Route == "" || route.Name == k.Route {
-			own += route.Errors
+	for _, x := range r.demand.system.ModelOf(p.demand.service).Routes {
+		if route == "" || x.Name == route {
+			own += x.Errors
 			routes++
 		}
 	}
-	if routes > 0 {
-		share = 1 - (1-share)*(1-own/routes)
-	}
-	return share, true
+	return 1 - (1-r.topology.RevisionOf(p.demand.service, p.obj).Errors)*(1-own/max(routes, 1))
 }
 
 // checkedMax is how many results of an analysis are kept for its entry.

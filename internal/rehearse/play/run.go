@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"runtime/metrics"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/controlplane"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
+	vnet "github.com/fairway-dev/fairway/internal/kube/virtual/net"
 	"github.com/fairway-dev/fairway/internal/rehearse/flow"
 	"github.com/fairway-dev/fairway/internal/rehearse/load"
 	"github.com/fairway-dev/fairway/internal/rehearse/model"
@@ -40,6 +42,9 @@ type HouseOptions struct {
 	Document *Document
 	Plane    controlplane.Options
 	Engine   virtual.Options
+	// Dial connects whatever Fairway itself asks (the metrics of analyses) to the Services and pods of the run, as their
+	// containers are played; nil when nobody asks. Nothing leaves the process.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Boot builds a house. The informers of the plane are not started yet, so that the run can register its own.
@@ -205,9 +210,15 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 	if r.doc.Names(model.CheckAnnotation) {
 		behaviour = &checks{Behaviour: book, r: r, done: map[string]virtual.Model{}}
 	}
+	var dial func(ctx context.Context, network, address string) (net.Conn, error)
+	var inside *network
+	if r.rollouts {
+		inside = newNetwork(r, book)
+		dial = inside.dialer.DialContext(vnet.From{})
+	}
 	provisioners, class := r.storage()
 	house, err := boot(ctx, HouseOptions{
-		Document: r.doc,
+		Document: r.doc, Dial: dial,
 		Plane: controlplane.Options{Profile: controlplane.Rehearsal, Requests: r.request, Events: r.kubeEvent, Scheduler: r.doc.Scheduler, APIServerArgs: r.admission(),
 			Features: r.doc.Scenario.Spec.Controllers.Kubernetes.FeatureGates},
 		Engine: virtual.Options{NodeGroups: groups, PodStart: virtual.Modelled, PodWrites: virtual.WritePolicy(v.PodWrites), PodEvents: virtual.EventPolicy(v.PodEvents),
@@ -226,6 +237,11 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 	}
 	if err := r.cluster.observe(house.Plane.Informers()); err != nil {
 		return err
+	}
+	if inside != nil {
+		if err := inside.observe(house.Plane.Informers()); err != nil {
+			return err
+		}
 	}
 	if err := r.followRollouts(ctx, cfg); err != nil {
 		return err
