@@ -26,17 +26,26 @@ func RunPlugin(ctx context.Context, args []string, s Streams) int {
 	root := o.root(pluginName)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
+	var version bool // Kubernetes' libraries register a flag of theirs, which gives way to one that is there
+	root.PersistentFlags().BoolVar(&version, "version", false, "print the version")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		if !version {
+			return nil
+		}
+		fmt.Fprintln(s.Out, pluginVersion())
+		return exitError{code: ExitOK}
+	}
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.SetArgs(args)
-	if err := root.ExecuteContext(ctx); err != nil {
-		if coded, ok := errors.AsType[exitError](err); !ok || coded.err != nil {
-			fmt.Fprintln(s.Err, "Error: "+err.Error())
-		}
-		return ExitFailed
+	err := root.ExecuteContext(ctx)
+	coded, ok := errors.AsType[exitError](err)
+	if err == nil || ok && coded.code == ExitOK {
+		return ExitOK
 	}
-	return ExitOK
+	fmt.Fprintln(s.Err, "Error: "+err.Error())
+	return ExitFailed
 }
 
 // operator is what the verbs for Rollouts share.

@@ -100,6 +100,9 @@ func (o *operator) each(ctx context.Context, k rolloutKind, args []string, do fu
 	return nil
 }
 
+// installKinds is what to do where the kinds of Rollouts are missing.
+const installKinds = "install the definitions of argoproj.io: they come with `fairway up`, with the chart, and with Argo Rollouts"
+
 // explain adds to an error of the API server what was meant and what to do.
 func (o *operator) explain(err error, k rolloutKind, key client.ObjectKey) error {
 	what := k.kind + " " + key.Namespace + "/" + key.Name
@@ -112,8 +115,7 @@ func (o *operator) explain(err error, k rolloutKind, key client.ObjectKey) error
 	case errors.As(err, new(exitError)):
 		return err
 	case meta.IsNoMatchError(err):
-		return fmt.Errorf("%s: this cluster has no such kind; install the definitions of argoproj.io (they come with `fairway up`, "+
-			"with the chart, and with Argo Rollouts): %w", what, err)
+		return fmt.Errorf("%s: this cluster has no such kind; %s", what, installKinds)
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%s: not found; `%s list %s -A` shows those there are", what, o.noun(), k.plural)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -74,9 +74,8 @@ func (o *operator) versionCommand() *cobra.Command {
 		Example: o.examples("version", "version --short"),
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			v := versions()
-			fmt.Fprintf(o.Out, "%s: %s+fairway.%s\n", pluginName, peerVersion, v.Fairway)
-			if !short {
+			fmt.Fprintln(o.Out, pluginVersion())
+			if v := versions(); !short {
 				fmt.Fprintf(o.Out, "  GoVersion: %s\n  Compiler: %s\n  Platform: %s\n", v.Go, runtime.Compiler, v.Platform)
 			}
 			return nil
@@ -84,6 +83,11 @@ func (o *operator) versionCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&short, "short", false, "the version alone")
 	return c
+}
+
+// pluginVersion is a line in the plugin's form, which scripts take apart.
+func pluginVersion() string {
+	return fmt.Sprintf("%s: %s+fairway.%s", pluginName, peerVersion, strings.Trim(versions().Fairway, "()"))
 }
 
 func (o *operator) completionCommand() *cobra.Command {

@@ -54,6 +54,7 @@ Exit codes: 0 done, or an orderly stop; 1 it could not be done, or a part died; 
 "fairway rehearse --help" says what they mean there.`,
 		Example: `  fairway up                                    # a cluster on this machine; Ctrl-C stops it
   fairway why pod/web -n shop                   # what blocks it, and what to do
+  fairway promote rollout/web                   # let an update go on
   fairway rehearse scenario.yaml --html r.html  # try a change first
   source <(fairway completion bash)`,
 		SilenceErrors: true,

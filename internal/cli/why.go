@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairway-dev/fairway/internal/platform/why"
@@ -28,7 +29,8 @@ It only reads, from the API server alone, and works with any cluster.`,
 		Example: `  fairway why pod/web-7d967dfd5d-rcx4h
   fairway why deploy/web -n shop
   fairway why node/node-001
-  fairway why hpa/web -o json`,
+  fairway why hpa/web -o json
+  fairway why rollout/web`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || len(args) > 2 {
 				return usage(errors.New("why: write KIND/NAME, for example `fairway why pod/web`"))
@@ -54,6 +56,9 @@ It only reads, from the API server alone, and works with any cluster.`,
 			ctx, cancel := context.WithTimeout(c.Context(), askWithin)
 			defer cancel()
 			a, err := explainer.Explain(ctx, reader, client.ObjectKey{Namespace: namespace, Name: name}, time.Now())
+			if meta.IsNoMatchError(err) {
+				return fmt.Errorf("why: this cluster has no kind %s; %s", explainer.Kind, installKinds)
+			}
 			if err != nil {
 				return err
 			}

@@ -113,9 +113,15 @@ func (a *Answer) unobserved(ro *rollouts.Rollout) bool {
 	return true
 }
 
-// told is whether an event says what is evident already, or what is over.
+// told is whether an event says what is evident already, what is over, or that all goes well.
 func (a *Answer) told(e *corev1.Event, ro *rollouts.Rollout) bool {
-	return e.Reason == "RolloutAborted" && !ro.Status.Abort || a.evident(e.Message)
+	switch {
+	case a.evident(e.Message):
+		return true
+	case e.Reason == "RolloutAborted":
+		return !ro.Status.Abort
+	}
+	return !slices.ContainsFunc([]string{"Error", "Failed", "Inconclusive"}, func(end string) bool { return strings.HasSuffix(e.Reason, end) })
 }
 
 // sawObject notes what the engine saw: an object's name and what about it, or a fact.
