@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,6 +90,36 @@ func TestWeightFollowsTheStepsAndFallsToZeroOnAbort(t *testing.T) {
 	patchStatus(t, c, ro, `{"status":{"abort":false,"promoteFull":true}}`)
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 	weight(t, c, ns, "0")
+}
+
+func TestIngressLeadsToTheStableServiceWhenItsRolloutIsGone(t *testing.T) {
+	t.Parallel()
+	c, _ := serve(t)
+	ns := c.Namespace(t)
+	ro := read(t, &rollouts.Rollout{}, ns, strings.Replace(routedByNginx, "nginx: {stableIngress: web}", "alb: {ingress: web, servicePort: 80}", 1))
+	ingress := read(t, &networkingv1.Ingress{}, ns, strings.Replace(strings.Replace(webIngress, "number: 80", "name: use-annotation", 1), "ingressClassName: nginx", "ingressClassName: alb", 1))
+	ingress.Annotations = map[string]string{"team": "shop"}
+	create(t, c, service(ns, "web"), service(ns, "web-canary"), ingress, ro)
+	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
+	patch(t, c, ro, image("2"))
+	await(t, c, ro, argo.RolloutPhasePaused, at(1))
+	const action = "alb.ingress.kubernetes.io/actions.web"
+	kubetest.Eventually(t, c, ingress, func(i *networkingv1.Ingress) string {
+		if !strings.Contains(i.Annotations[action], `"Weight":10`) {
+			return "the action is " + i.Annotations[action]
+		}
+		return ""
+	})
+	if err := c.Objects.Delete(t.Context(), ro); err != nil {
+		t.Fatal(err)
+	}
+	kubetest.Eventually(t, c, ingress, func(i *networkingv1.Ingress) string {
+		// The action stays: the Ingress names it as its backend.
+		if len(i.Annotations) != 2 || i.Annotations["team"] != "shop" || !strings.Contains(i.Annotations[action], `"ServiceName":"web","ServicePort":"80","Weight":100`) {
+			return fmt.Sprintf("its annotations are %v", i.Annotations)
+		}
+		return ""
+	})
 }
 
 func TestMissingKindOfARouterIsAProblemOfTheRollout(t *testing.T) {
