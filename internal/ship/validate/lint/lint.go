@@ -205,10 +205,12 @@ func strict(raw []byte, into any) []validate.Problem {
 	return out
 }
 
-// without2019 is the JSON of a Rollout without the steps of the shape of 2019, which its type does not have.
+// without2019 is the JSON of a Rollout without what the peer's type does not have: the steps of the shape of 2019, and the
+// duration in the status of one that was read from a cluster.
 func without2019(u *unstructured.Unstructured) []byte {
 	u = u.DeepCopy()
 	unstructured.RemoveNestedField(u.Object, "spec", "strategy", "steps")
+	unstructured.RemoveNestedField(u.Object, "status", "duration")
 	raw, err := u.MarshalJSON()
 	if err != nil {
 		return nil

@@ -150,3 +150,11 @@ func TestATextThatCannotBeReadIsAnErrorWithItsDocument(t *testing.T) {
 		}
 	}
 }
+
+func TestARolloutReadFromAClusterIsAsGoodAsItsFile(t *testing.T) {
+	t.Parallel()
+	read := strings.Replace(good, "kind: Rollout\n", "kind: Rollout\nstatus: {phase: Healthy, duration: {completionStatus: Promoted}}\n", 1)
+	if findings := lint(t, read); len(findings) != 0 {
+		t.Errorf("%v", findings)
+	}
+}
