@@ -78,8 +78,8 @@ var rulesFor = map[string][]rule{
 	},
 	record.KindAnalysis: {
 		byStep,
-		{cause: record.KindErrors, relation: sameService, window: rollingOut, when: fails, only: begins},
-		{cause: record.KindSaturation, relation: sameService, window: rollingOut, when: fails, only: begins},
+		{cause: record.KindErrors, relation: sameService, window: modelWindow, when: fails, only: begins},
+		{cause: record.KindSaturation, relation: sameService, window: modelWindow, when: fails, only: begins},
 		{cause: record.KindCrash, relation: owned, window: control, when: fails},
 		{cause: record.KindImage, relation: owned, window: rollingOut, when: fails},
 		{cause: record.KindPodPending, relation: owned, window: rollingOut, when: fails},

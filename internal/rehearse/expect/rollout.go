@@ -99,7 +99,7 @@ func updateEnds(o Observed, e v1alpha1.RolloutExpectation, verdict string) outco
 func entryOf(o Observed, u record.Update, until time.Time) int {
 	id := 0
 	for _, x := range o.Run.Timeline {
-		if x.Kind == record.KindRollout && x.Object == u.Workload && !x.Time.Before(u.Began.Add(-time.Second)) && !x.Time.After(until) {
+		if x.Kind == record.KindRollout && x.Object == u.Workload && x.Data["state"] != "reverted" && !x.Time.Before(u.Began.Add(-time.Second)) && !x.Time.After(until) {
 			id = x.ID
 		}
 	}

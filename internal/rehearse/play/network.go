@@ -28,7 +28,8 @@ type network struct {
 func newNetwork(r *run, book *program.Book) *network {
 	n := &network{r: r, book: book, asked: map[string]int64{}}
 	book.Serve, book.With = n.answer.Serve, n.answer.With
-	n.dialer.Tables, n.dialer.Pods, n.dialer.Seed, n.dialer.Outside = &vnet.Tables{}, n.port, uint64(r.doc.Seed), outside
+	n.dialer.Network, n.dialer.Tables, n.dialer.Pods = &vnet.Network{}, &vnet.Tables{}, n.port
+	n.dialer.Seed, n.dialer.Outside = uint64(r.doc.Seed), outside
 	return n
 }
 
