@@ -46,8 +46,12 @@ func (o *operator) lint(files []string) error {
 	for _, f := range findings {
 		fmt.Fprintln(o.Out, f)
 	}
-	if n := len(lint.Problems(findings)); n > 0 {
+	switch n := len(lint.Problems(findings)); n {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("1 problem in %s", strings.Join(files, ", "))
+	default:
 		return fmt.Errorf("%d problems in %s", n, strings.Join(files, ", "))
 	}
-	return nil
 }
