@@ -199,7 +199,11 @@ func (c *Controller) look(ctx context.Context, name types.NamespacedName) (next 
 		}
 		now := time.Now()
 		s, ids, err := c.observer.observe(ctx, ro, now)
-		c.interests.set(name, ids)
+		if c.interests.set(name, ids) && err == nil {
+			// What changed before it was known to concern the Rollout woke nobody: look once more.
+			s, ids, err = c.observer.observe(ctx, ro, now)
+			c.interests.set(name, ids)
+		}
 		if err != nil {
 			return time.Time{}, fmt.Errorf("rollout %s: %w", name, err)
 		}

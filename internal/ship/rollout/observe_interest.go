@@ -19,12 +19,12 @@ type interests struct {
 	in map[id]map[types.NamespacedName]bool
 }
 
-// set replaces what a Rollout looks at; nil forgets it.
-func (n *interests) set(ro types.NamespacedName, ids []id) {
+// set replaces what a Rollout looks at; nil forgets it. It says whether that is something else than before.
+func (n *interests) set(ro types.NamespacedName, ids []id) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if slices.Equal(n.of[ro], ids) {
-		return
+		return false
 	}
 	if n.of == nil {
 		n.of, n.in = map[types.NamespacedName][]id{}, map[id]map[types.NamespacedName]bool{}
@@ -36,7 +36,7 @@ func (n *interests) set(ro types.NamespacedName, ids []id) {
 	}
 	delete(n.of, ro)
 	if len(ids) == 0 {
-		return
+		return true
 	}
 	n.of[ro] = ids
 	for _, key := range ids {
@@ -45,6 +45,7 @@ func (n *interests) set(ro types.NamespacedName, ids []id) {
 		}
 		n.in[key][ro] = true
 	}
+	return true
 }
 
 // who looks at the object, in the order of their names.
