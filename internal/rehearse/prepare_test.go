@@ -71,7 +71,7 @@ func TestWhatFlagsGetWrongIsSaidOfTheFlagOrTheLine(t *testing.T) {
 	}{
 		"nothing":          {Request{LoadCSV: in("good.csv")}, nil},
 		"one entrance":     {Request{LoadCSV: in("entrance.csv")}, nil},
-		"no such target":   {Request{LoadCSV: in("target.csv")}, []string{"target.csv:3: error: there is no Service or Deployment shop/wbe; did you mean shop/web?"}},
+		"no such target":   {Request{LoadCSV: in("target.csv")}, []string{"target.csv:3: error: there is no Service, Deployment or Rollout shop/wbe; did you mean shop/web?"}},
 		"no target":        {Request{LoadCSV: in("form.csv")}, []string{`form.csv:3: error: target: "web" is not a target`}},
 		"a unit":           {Request{LoadCSV: in("unit.csv")}, []string{`unit.csv:2: error: rps is "1/s", which is not a number`}},
 		"no such file":     {Request{LoadCSV: in("no.csv")}, []string{"--load: error: ", "no.csv cannot be read"}},
@@ -119,7 +119,7 @@ func TestFlagsOverAScenarioKeepItsPlacesAndInputs(t *testing.T) {
 
 func TestTheExamplesArePreparedWithoutAWarning(t *testing.T) {
 	t.Parallel()
-	for _, q := range []Request{{Path: "../../examples/shop"}, {Path: "../../examples/boutique"}, {Path: "../../examples/shop", Change: "../../examples/shop/fix.yaml", At: "08:00"}} {
+	for _, q := range []Request{{Path: "../../examples/shop"}, {Path: "../../examples/boutique"}, {Path: "../../examples/release"}, {Path: "../../examples/shop", Change: "../../examples/shop/fix.yaml", At: "08:00"}} {
 		l, err := Scenario(q)
 		if err != nil {
 			t.Errorf("%s: %v", q.Path, err)
@@ -133,6 +133,38 @@ func TestTheExamplesArePreparedWithoutAWarning(t *testing.T) {
 		if other, err := d.Baseline(l); err != nil || (other != nil) != (q.Change != "") {
 			t.Errorf("%s with change %q: baseline %v, %v", q.Path, q.Change, other != nil, err)
 		}
+	}
+}
+
+func TestWhatOfRolloutsIsNotPlayedIsSaidAtItsPlaceBeforeTheRun(t *testing.T) {
+	t.Parallel()
+	files := map[string]string{
+		"k8s/web.yaml": web,
+		"k8s/rollout.yaml": "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: api, namespace: shop}\nspec: {strategy: {canary: {trafficRouting: {nginx: {stableIngress: api}}}}}\n" +
+			"---\napiVersion: argoproj.io/v1alpha1\nkind: AnalysisTemplate\nmetadata: {name: rate, namespace: shop}\nspec: {metrics: [{name: ok, provider: {prometheus: {query: up}}}]}\n",
+		"new.yaml":      "apiVersion: argoproj.io/v1alpha1\nkind: AnalysisTemplate\nmetadata: {name: later, namespace: shop}\nspec: {metrics: [{name: ok, provider: {datadog: {query: up}}}]}\n",
+		"scenario.yaml": "apiVersion: fairway.dev/v1alpha1\nkind: Scenario\nspec:\n  cluster: {manifests: [k8s]}\n  load: [{to: shop/web, rate: 1}]\n  steps: [{at: +1h, apply: new.yaml}]\n",
+	}
+	l, err := Scenario(Request{Path: directory(t, files)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, warnings, err := Prepare(l, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(warnings, "\n")
+	for _, want := range []string{`rollout.yaml:6: warning: AnalysisTemplate rate asks Prometheus for its metric "ok": nothing answers it`, `new.yaml:1: warning: AnalysisTemplate later asks Datadog`} {
+		if !strings.Contains(all, want) {
+			t.Errorf("want %q in:\n%s", want, all)
+		}
+	}
+	if strings.Contains(all, "nginx") {
+		t.Errorf("a router's weights change nothing that an expectation says; they belong to the limits:\n%s", all)
+	}
+	files["k8s/rollout.yaml"] = "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: api, namespace: shop}\nspec: {replicas: many}\n"
+	if got := refusal(Request{Path: directory(t, files)}); !strings.Contains(got, "rollout.yaml:1: error: Rollout api cannot be read: ") {
+		t.Errorf("said:\n%s", got)
 	}
 }
 

@@ -53,14 +53,30 @@ func TestEachEffectIsLinkedToItsMostSpecificCause(t *testing.T) {
 	failing := func(s int, service string) record.Entry {
 		return at(s, record.Entry{Kind: record.KindErrors, Object: service, Severity: record.Severe, Data: data("state", "begins", "service", service)})
 	}
+	rolls := func(s int, state string) record.Entry {
+		return at(s, record.Entry{Kind: record.KindRollout, Object: web, Owner: web, Severity: record.Notable, Data: data("state", state, "workload", web)})
+	}
+	analysed := func(s int, state string) record.Entry {
+		return at(s, record.Entry{Kind: record.KindAnalysis, Object: "AnalysisRun/shop/web-1", Owner: web, Severity: record.Notable, Data: data("state", state, "workload", web)})
+	}
 	for name, c := range map[string]struct {
 		timeline []record.Entry
 		want     int // ID of the last entry's cause; 0: unknown
 	}{
-		"scale up follows a saturation that goes on":         {[]record.Entry{saturated(0, "shop/cart"), load(1500, "10", "20"), scale(1800, cart, "2", "4")}, 1},
-		"scale up does not follow a saturation that is over": {[]record.Entry{saturated(0, "shop/cart"), at(60, record.Entry{Kind: record.KindSaturation, Object: "shop/cart", Data: data("state", "ends")}), scale(1800, cart, "2", "4")}, 0},
-		"scale down of what went too far":                    {[]record.Entry{scale(0, cart, "2", "6"), scale(900, cart, "6", "4")}, 1},
-		"a throttle follows the scale down":                  {[]record.Entry{load(0, "20", "10"), scale(10, cart, "4", "2"), at(12, record.Entry{Kind: record.KindThrottle, Object: "Service/shop/cart", Data: data("state", "begins", "service", "shop/cart")})}, 2},
+		"an abort follows the analysis that failed, not the promotion before it": {[]record.Entry{
+			at(0, record.Entry{Kind: record.KindStep, Object: "go on", Data: data("action", "promote", "target", web)}), rolls(1, "step"), analysed(20, "fails"), rolls(20, "aborts")}, 3},
+		"an abort follows the step that asks for it":             {[]record.Entry{rolls(0, "begins"), at(60, record.Entry{Kind: record.KindStep, Object: "enough", Data: data("action", "abort", "target", web)}), rolls(60, "aborts")}, 2},
+		"an abort for want of progress follows the stall":        {[]record.Entry{rolls(0, "begins"), rolls(600, "stalls"), rolls(600, "aborts")}, 2},
+		"an analysis that fails follows the errors it saw":       {[]record.Entry{rolls(0, "step"), analysed(10, "begins"), failing(60, "shop/web"), analysed(90, "fails")}, 3},
+		"an analysis does not follow errors long over":           {[]record.Entry{failing(0, "shop/web"), at(60, record.Entry{Kind: record.KindErrors, Object: "shop/web", Data: data("state", "ends", "service", "shop/web")}), rolls(3000, "begins"), analysed(3010, "begins"), analysed(3060, "fails")}, 4},
+		"a step follows the analysis that let it":                {[]record.Entry{rolls(0, "begins"), analysed(60, "ends"), rolls(60, "step")}, 2},
+		"a step follows the promotion":                           {[]record.Entry{rolls(0, "begins"), at(60, record.Entry{Kind: record.KindStep, Object: "go on", Data: data("action", "promote", "target", web)}), rolls(60, "step")}, 2},
+		"errors follow the step that brought more of a revision": {[]record.Entry{rolls(0, "begins"), rolls(1500, "step"), failing(1560, "shop/web")}, 2},
+		"the end of a revision follows its abort":                {[]record.Entry{rolls(0, "begins"), rolls(60, "aborts"), rolls(90, "reverted")}, 2},
+		"scale up follows a saturation that goes on":             {[]record.Entry{saturated(0, "shop/cart"), load(1500, "10", "20"), scale(1800, cart, "2", "4")}, 1},
+		"scale up does not follow a saturation that is over":     {[]record.Entry{saturated(0, "shop/cart"), at(60, record.Entry{Kind: record.KindSaturation, Object: "shop/cart", Data: data("state", "ends")}), scale(1800, cart, "2", "4")}, 0},
+		"scale down of what went too far":                        {[]record.Entry{scale(0, cart, "2", "6"), scale(900, cart, "6", "4")}, 1},
+		"a throttle follows the scale down":                      {[]record.Entry{load(0, "20", "10"), scale(10, cart, "4", "2"), at(12, record.Entry{Kind: record.KindThrottle, Object: "Service/shop/cart", Data: data("state", "begins", "service", "shop/cart")})}, 2},
 		"a node joins in place of a lost one": {[]record.Entry{at(0, record.Entry{Kind: record.KindStep, Object: "zone loss", Data: data("action", "zoneOutage", "zone", "a")}),
 			at(19, record.Entry{Kind: record.KindNodeAdded, Object: "Node/n9", Data: data("node", "n9", "zone", "b", "pool", "web")})}, 1},
 		"at one instant a step comes before what it does": {[]record.Entry{at(0, record.Entry{Kind: record.KindEvent, Object: "Node/n1"}), at(0, record.Entry{Kind: record.KindStep, Object: "lost", Data: data("action", "nodeCrash", "target", "Node/n1")})}, 1},

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes/scheme"
 
+	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/rehearse/manifest"
 	"github.com/fairway-dev/fairway/internal/rehearse/scenario/spelling"
@@ -212,7 +213,9 @@ func (n *names) selected(namespace string, selector map[string]string) bool {
 	match := labels.SelectorFromSet(selector)
 	for _, key := range n.ordered {
 		o := n.objects[key]
-		if !scheme.Scheme.IsGroupRegistered(o.GroupVersionKind().Group) {
+		switch group := o.GroupVersionKind().Group; {
+		case group == rollouts.GroupVersion.Group && o.GetKind() != "Experiment": // a Rollout has a template as a Deployment has
+		case !scheme.Scheme.IsGroupRegistered(group):
 			return true
 		}
 		made := o.GetLabels()

@@ -30,6 +30,11 @@ metadata: {name: cart, namespace: shop}
 apiVersion: v1
 kind: ResourceQuota
 metadata: {name: compute, namespace: shop}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: checkout, namespace: shop}
+spec: {workloadRef: {apiVersion: apps/v1, kind: Deployment, name: checkout-of}}
 `
 
 func objects(t *testing.T, text string) []manifest.Object {
@@ -56,6 +61,17 @@ func TestNamesOfNothingAreReportedWithTheNearest(t *testing.T) {
 		{"  steps: [{at: +1h, setImage: {workload: shop/frontend, image: 'example/frontend:v2'}}]", ""},
 		{"  steps: [{at: +1h, setImage: {workload: shop/frontend, image: 'other/frontend:v2'}}]", "has 2 containers, and the image does not tell which"},
 		{"  steps: [{at: +1h, setImage: {workload: shop/frontend, image: x, container: serve}}]", `no container "serve"; did you mean server?`},
+		{"  steps: [{at: +1h, promote: shop/checkout}, {at: +2h, abort: Rollout/shop/checkout}, {at: +3h, retry: shop/checkout}]", ""},
+		{"  steps: [{at: +1h, promote: {workload: shop/chekout, full: true}}]", "there is no Rollout shop/chekout; did you mean shop/checkout?"},
+		{"  steps: [{at: +1h, abort: Deployment/shop/frontend}]", "abort goes with a Rollout; Deployment/shop/frontend is a Deployment"},
+		{"  steps: [{at: +1h, for: 5m, pause: shop/frontend}, {at: +2h, resume: shop/checkout}]", ""},
+		{"  steps: [{at: +1h, pause: Service/shop/cart}]", "pause goes with a Rollout or Deployment; Service/shop/cart is a Service"},
+		{"  steps: [{at: +1h, setImage: {workload: shop/checkout, image: 'example/checkout:v2'}}]", ""},
+		{"  expect: [{rollout: {workload: shop/checkout, verdict: Aborted, maxWeight: 10%}}]", ""},
+		{"  expect: [{rollout: {workload: shop/frontend, within: 5m}}]", ""},
+		{"  expect: [{rollout: {workload: Deployment/shop/frontend, verdict: Aborted}}]", "the update of a Deployment is never aborted"},
+		{"  expect: [{rollout: {workload: shop/chekout}}]", "there is no workload shop/chekout; did you mean shop/checkout?"},
+		{"  load: [{to: Rollout/shop/checkout, rate: 1}]", ""},
 		{"  steps: [{at: +1h, quota: {namespace: shop, name: computer, hard: {pods: 1}}}]", "there is no ResourceQuota shop/computer; did you mean shop/compute?"},
 		{"  steps: [{at: +1h, delete: Service/shop/card}]", "there is no Service/shop/card; did you mean shop/cart?"},
 		{"  steps: [{at: +1h, delete: Pod/shop/x}]", "warning: no manifest holds Pod/shop/x"},
