@@ -95,8 +95,11 @@ func (g *getting) live(ctx context.Context, k rolloutKind, name string, text tex
 		defer cancel()
 	}
 	news, namespace, err := g.follow(ctx, k, k.object(client.ObjectKey{}), &appsv1.ReplicaSet{}, &corev1.Pod{}, &argo.AnalysisRun{}, &argo.Experiment{})
-	if err != nil {
-		return err
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s %s: nothing could be read within --timeout-seconds %d; give it more", k.kind, name, g.timeout)
+	case err != nil:
+		return ended(err)
 	}
 	defer news.stop()
 	key := client.ObjectKey{Namespace: namespace, Name: name}

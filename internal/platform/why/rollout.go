@@ -27,6 +27,9 @@ const (
 	codeHealthy    = "Healthy"
 )
 
+// problemsShown bounds the problems of a spec in an answer; lint has all.
+const problemsShown = 10
+
 // explainRollout decides anew, as its controller would, and tells what it waits for; nothing is written. It therefore says the
 // same whichever controller serves the Rollout.
 func explainRollout(ctx context.Context, c client.Reader, key client.ObjectKey, now time.Time) (*Answer, error) {
@@ -54,6 +57,11 @@ func explainRollout(ctx context.Context, c client.Reader, key client.ObjectKey, 
 	a.block(why.Code, "%s", why.Reason).then(why.Next, why.NextAt)
 	for _, e := range why.Evidence {
 		a.sawObject(e)
+	}
+	if len(s.Problems) > 1 { // the reason has the first
+		for _, p := range s.Problems[1:min(len(s.Problems), problemsShown)] {
+			a.saw(p.Field, "%s", p.Message)
+		}
 	}
 	if err := a.follow(ctx, c, &s, now); err != nil {
 		return nil, err
