@@ -117,7 +117,11 @@ func (o *operator) explain(err error, k rolloutKind, key client.ObjectKey) error
 	case meta.IsNoMatchError(err):
 		return fmt.Errorf("%s: this cluster has no such kind; %s", what, installKinds)
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("%s: not found; `%s list %s -A` shows those there are", what, o.noun(), k.plural)
+		list := o.noun() + " list " + k.plural
+		if k.plural != aRollout.plural && k.plural != anExperiment.plural {
+			list = "kubectl get " + k.plural
+		}
+		return fmt.Errorf("%s: not found; `%s -A` shows those there are", what, list)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: the API server did not answer within %v", what, askWithin)
 	}

@@ -299,6 +299,7 @@ spec: {templates: [{name: a, selector: {matchLabels: {a: b}}, template: {metadat
 	s.says(0, "experiment 'try' terminated\n", "terminate", "exp/try")
 	s.says(0, "try ", "rollouts", "list", "experiments")
 	s.says(0, "Σ try", "rollouts", "get", "experiment", "try")
+	s.says(1, "not found; `kubectl get analysisruns -A` shows", "terminate", "ar/nope")
 	s.says(2, "terminate: \"rollout/web\" is not analysisrun/NAME or experiment/NAME", "terminate", "rollout/web")
 }
 
