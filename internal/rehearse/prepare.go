@@ -330,7 +330,8 @@ func (d *Document) Pods() int {
 		}
 	}
 	for _, o := range d.objects {
-		if _, ok, _ := unstructured.NestedMap(o.Object.Object, "spec", "template", "spec"); !ok {
+		_, own, _ := unstructured.NestedMap(o.Object.Object, "spec", "template", "spec")
+		if _, lent, _ := unstructured.NestedMap(o.Object.Object, "spec", "workloadRef"); !own && !lent {
 			continue
 		}
 		replicas, ok, _ := unstructured.NestedInt64(o.Object.Object, "spec", "replicas")

@@ -6,7 +6,8 @@
 // the entry has no cause and counts as unknown: it is never guessed. Everything here is pure.
 //
 // Rules read an entry's Object, Owner and these keys of Data: step, service, workload, node, zone, pool, target (what a
-// step acts on, comma-separated), action (of a step), state (begins, ends), from, to, reason, metric, budget.
+// step acts on, comma-separated), action (of a step), state (begins, ends; of updates and analyses also how they
+// go on and fail), from, to, reason, metric, budget.
 package causes
 
 import (

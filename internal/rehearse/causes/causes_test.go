@@ -65,7 +65,9 @@ func TestEachEffectIsLinkedToItsMostSpecificCause(t *testing.T) {
 	}{
 		"an abort follows the analysis that failed, not the promotion before it": {[]record.Entry{
 			at(0, record.Entry{Kind: record.KindStep, Object: "go on", Data: data("action", "promote", "target", web)}), rolls(1, "step"), analysed(20, "fails"), rolls(20, "aborts")}, 3},
-		"an abort follows the step that asks for it":             {[]record.Entry{rolls(0, "begins"), at(60, record.Entry{Kind: record.KindStep, Object: "enough", Data: data("action", "abort", "target", web)}), rolls(60, "aborts")}, 2},
+		"an abort follows the step that asks for it": {[]record.Entry{rolls(0, "begins"), at(60, record.Entry{Kind: record.KindStep, Object: "enough", Data: data("action", "abort", "target", web)}), rolls(60, "aborts")}, 2},
+		"an abort for want of progress follows the image that cannot be pulled": {[]record.Entry{rolls(0, "begins"), at(1, record.Entry{Kind: record.KindImage, Object: "Pod/shop/web-1", Owner: web, Severity: record.Warning}),
+			at(120, record.Entry{Kind: record.KindRollout, Object: web, Owner: web, Why: `ReplicaSet "web-1" has timed out progressing.`, Data: data("state", "aborts")})}, 2},
 		"an abort for want of progress follows the stall":        {[]record.Entry{rolls(0, "begins"), rolls(600, "stalls"), rolls(600, "aborts")}, 2},
 		"an analysis that fails follows the errors it saw":       {[]record.Entry{rolls(0, "step"), analysed(10, "begins"), failing(60, "shop/web"), analysed(90, "fails")}, 3},
 		"an analysis does not follow errors long over":           {[]record.Entry{failing(0, "shop/web"), at(60, record.Entry{Kind: record.KindErrors, Object: "shop/web", Data: data("state", "ends", "service", "shop/web")}), rolls(3000, "begins"), analysed(3010, "begins"), analysed(3060, "fails")}, 4},

@@ -68,10 +68,10 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindStep, relation: targeted, window: control, when: continues, only: steers},
 		{cause: record.KindRollout, relation: sameWorkload, window: control, when: aborts, only: stalls},
 		{cause: record.KindRollout, relation: sameWorkload, window: rollingOut, when: reverts, only: aborts},
-		{cause: record.KindImage, relation: sameWorkload, window: rollingOut, when: stalls},
-		{cause: record.KindCrash, relation: sameWorkload, window: rollingOut, when: stalls},
-		{cause: record.KindPodPending, relation: sameWorkload, window: rollingOut, when: stalls},
-		{cause: record.KindRefused, relation: sameWorkload, window: rollingOut, when: stalls},
+		{cause: record.KindImage, relation: sameWorkload, window: rollingOut, when: stuck},
+		{cause: record.KindCrash, relation: sameWorkload, window: rollingOut, when: stuck},
+		{cause: record.KindPodPending, relation: sameWorkload, window: rollingOut, when: stuck},
+		{cause: record.KindRefused, relation: sameWorkload, window: rollingOut, when: stuck},
 		{cause: record.KindAnalysis, relation: sameWorkload, window: control, when: comesFurther, only: ends},
 		{cause: record.KindRollout, relation: sameWorkload, window: inForce, when: continues, only: begins},
 		acted(control),
@@ -310,7 +310,13 @@ func steers(c record.Entry) bool {
 	return slices.Contains([]string{"promote", "abort", "pause", "resume", "retry"}, c.Data["action"])
 }
 
-func aborts(e record.Entry) bool    { return e.Data["state"] == "aborts" }
+func aborts(e record.Entry) bool { return e.Data["state"] == "aborts" }
+
+// stuck tells whether an update does not come further for want of pods, or was aborted for it.
+func stuck(e record.Entry) bool {
+	return stalls(e) || aborts(e) && strings.Contains(e.Why, "timed out progressing")
+}
+
 func reverts(e record.Entry) bool   { return e.Data["state"] == "reverted" }
 func fails(e record.Entry) bool     { return e.Data["state"] == "fails" }
 func ends(e record.Entry) bool      { return e.Data["state"] == "ends" }
