@@ -9,6 +9,7 @@ import (
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -224,6 +225,35 @@ func TestInvalidSpecIsRefusedWithWordsAndRecoversWithWhatItMissed(t *testing.T) 
 		}
 		return ""
 	})
+}
+
+func TestReplicaSetThatAQuotaRefusesIsToldAndMadeOnceItMay(t *testing.T) {
+	t.Parallel()
+	c, _ := serve(t)
+	ns := c.Namespace(t)
+	const sets = "count/replicasets.apps"
+	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "none"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{sets: resource.MustParse("0")}}}
+	create(t, c, quota)
+	kubetest.Eventually(t, c, quota, func(q *corev1.ResourceQuota) string {
+		if len(q.Status.Hard) == 0 {
+			return "the quota is not counted yet"
+		}
+		return ""
+	})
+	ro := read(t, &rollouts.Rollout{}, ns, one)
+	create(t, c, ro)
+	kubetest.Eventually(t, c, ro, func(ro *rollouts.Rollout) string {
+		for _, cond := range ro.Status.Conditions {
+			if cond.Type == argo.RolloutProgressing && cond.Reason == "ReplicaSetCreateError" && strings.Contains(cond.Message, "exceeded quota: none") {
+				return ""
+			}
+		}
+		return fmt.Sprintf("conditions %+v", ro.Status.Conditions)
+	})
+	if err := c.Objects.Delete(t.Context(), quota); err != nil {
+		t.Fatal(err)
+	}
+	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 }
 
 func service(ns, name string) *corev1.Service {

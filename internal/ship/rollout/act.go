@@ -124,12 +124,27 @@ func (r *run) create(op *Op) error {
 		// Made by an earlier pass whose end nobody saw, or by somebody else: the cache will show which.
 		return fmt.Errorf("making %s %s/%s: %w: %w", kindOf(obj).Kind, obj.GetNamespace(), obj.GetName(), errStale, err)
 	}
+	if rs, ok := obj.(*appsv1.ReplicaSet); ok && err != nil && !apierrors.IsConflict(err) {
+		return &unmade{rs, err}
+	}
 	if err != nil {
 		return wrap("making", obj, err)
 	}
 	r.keep(obj, changed)
 	return nil
 }
+
+// unmade is a ReplicaSet that the API server did not let be made.
+type unmade struct {
+	rs    *appsv1.ReplicaSet
+	cause error
+}
+
+func (e *unmade) Error() string {
+	return fmt.Sprintf("making ReplicaSet %s/%s: %v", e.rs.Namespace, e.rs.Name, e.cause)
+}
+
+func (e *unmade) Unwrap() error { return e.cause }
 
 // patch writes what differs, on condition that the object is as it was decided on.
 func (r *run) patch(op *Op, subresource string) error {

@@ -211,6 +211,10 @@ func (c *Controller) look(ctx context.Context, name types.NamespacedName) (next 
 		plan := Decide(s, now)
 		c.warn(ro, st, plan)
 		asked, err := c.actor.do(ctx, s.Rollout, plan)
+		if u := (*unmade)(nil); errors.As(err, &u) {
+			_, told := c.actor.do(ctx, s.Rollout, CreateFailed(s.Rollout, u.rs, u.cause, now))
+			err = errors.Join(err, told)
+		}
 		if err != nil {
 			return time.Time{}, fmt.Errorf("rollout %s: %w", name, err)
 		}
