@@ -38,7 +38,7 @@ func updateRows(r *Report) []viewUpdate {
 		if until.IsZero() {
 			until = end
 		}
-		row.Took = seconds(until.Sub(u.Began).Truncate(time.Second).Seconds())
+		row.Took = seconds(until.Sub(u.Began).Round(time.Second).Seconds())
 		if strings.HasPrefix(u.Workload, "Rollout/") {
 			row.Weight = percent(significant(u.WeightMax, 3))
 		}
