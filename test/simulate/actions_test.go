@@ -251,7 +251,7 @@ func TestEveryActionIsAmongThoseWithAMark(t *testing.T) {
 	actions := reflect.TypeFor[v1alpha1.Action]()
 	for i := range actions.NumField() {
 		name, _, _ := strings.Cut(actions.Field(i).Tag.Get("json"), ",")
-		if !slices.ContainsFunc(marks, func(m mark) bool { return strings.HasPrefix(m.action, name+":") }) {
+		if !onRollouts[name] && !slices.ContainsFunc(marks, func(m mark) bool { return strings.HasPrefix(m.action, name+":") }) {
 			t.Errorf("nothing shows what %s does", name)
 		}
 	}

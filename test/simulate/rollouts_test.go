@@ -84,7 +84,7 @@ func TestStepsSteerRollouts(t *testing.T) {
 		"shop/green rolls out a new revision, example/green:2", "shop/green pauses", "shop/green switches its active Service to the new revision", "shop/green has rolled out",
 		"shop/routed rolls out a new revision, example/routed:2", "shop/routed pauses at step 2 of 4: pause until promoted", "the router of shop/routed sends 5 % to the new revision",
 		"the update of shop/routed is aborted at step 2 of 4", "shop/routed begins its aborted update anew", "shop/routed reaches step 3 of 4: set weight 50 %", "shop/routed has passed all 4 steps",
-		"shop/lent rolls out a new revision, example/lent:2", "shop/lent has rolled out",
+		"shop/lent rolls out a new revision, example/lent:2", "shop/lent has rolled out", "shop/green rolls out a new revision, example/green:3", "shop/green is promoted in full",
 	} {
 		i := strings.Index(all[at:], want)
 		if i < 0 {
