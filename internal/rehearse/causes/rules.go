@@ -80,6 +80,7 @@ var rulesFor = map[string][]rule{
 		byStep,
 		{cause: record.KindErrors, relation: sameService, window: modelWindow, when: fails, only: begins},
 		{cause: record.KindSaturation, relation: sameService, window: modelWindow, when: fails, only: begins},
+		{cause: record.KindAnalysis, relation: owned, window: control, when: fails, only: fails}, // of an experiment
 		{cause: record.KindCrash, relation: owned, window: control, when: fails},
 		{cause: record.KindImage, relation: owned, window: rollingOut, when: fails},
 		{cause: record.KindPodPending, relation: owned, window: rollingOut, when: fails},

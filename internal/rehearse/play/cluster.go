@@ -34,7 +34,7 @@ type cluster struct {
 	sets      appslisters.ReplicaSetLister
 	jobs      batchlisters.JobLister
 	budgets   map[string]*policyv1.PodDisruptionBudget
-	analyses  map[string]argo.AnalysisPhase // by namespace/name, as last told
+	analyses  map[string]argo.AnalysisPhase // by Kind/namespace/name, as last told
 	found     map[string][]string           // what the jobs of an analysis found, by its namespace/name
 	ready     int
 	pending   int

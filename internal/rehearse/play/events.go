@@ -69,7 +69,7 @@ func (r *run) event(object, ns, name, kind, typ, reason, message, reporter strin
 	case "Pod":
 		e.Owner = r.ownerOf(ns, name)
 		e.Data["workload"] = e.Owner
-	case "ReplicaSet", "Job", analysisRunKind, "Experiment":
+	case "ReplicaSet", "Job", analysisRunKind, experimentKind:
 		e.Owner = r.cluster.topmost(kind, ns, name)
 		if reason == "BackoffLimitExceeded" && strings.HasPrefix(e.Owner, analysisRunKind+"/") {
 			return // the analysis says that its job failed

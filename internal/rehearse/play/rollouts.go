@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +43,7 @@ func (d *Document) Names(text string) bool {
 	return false
 }
 
-// followRollouts watches Rollouts and AnalysisRuns, when the document has any; their kinds must be served.
+// followRollouts watches Rollouts, AnalysisRuns and Experiments, when the document has any; their kinds must be served.
 func (r *run) followRollouts(ctx context.Context, cfg *rest.Config) error {
 	if !r.rollouts {
 		return nil
@@ -66,6 +68,7 @@ func (r *run) followRollouts(ctx context.Context, cfg *rest.Config) error {
 	}{
 		{"rollouts", &rollouts.Rollout{}, on(c, c.rolloutSeen, c.rolloutGone)},
 		{"analysisruns", &argo.AnalysisRun{}, on(c, c.analysisSeen, c.analysisGone)},
+		{"experiments", &argo.Experiment{}, on(c, c.experimentSeen, c.experimentGone)},
 	} {
 		informer := cache.NewSharedIndexInformer(cache.NewListWatchFromClient(client, k.resource, metav1.NamespaceAll, fields.Everything()), k.object, 0, cache.Indexers{})
 		if _, err := informer.AddEventHandler(k.handler); err != nil {
@@ -243,35 +246,65 @@ func (c *cluster) rolloutGone(o *rollouts.Rollout) {
 // analysisSeen tells when an analysis begins and how it ends.
 func (c *cluster) analysisSeen(run *argo.AnalysisRun) {
 	key := run.Namespace + "/" + run.Name
-	was, is := c.analyses[key], run.Status.Phase
+	over := c.judged(run, analysisRunKind, run.Status.Phase, analysisText(run), func() string {
+		return joined(append([]string{verdictText(run)}, c.found[key]...))
+	})
+	if over {
+		delete(c.found, key)
+	}
+}
+
+// experimentSeen tells when an experiment begins and how it ends.
+func (c *cluster) experimentSeen(x *argo.Experiment) {
+	text := "the experiment " + x.Namespace + "/" + x.Name
+	if owner := metav1.GetControllerOf(x); owner != nil {
+		text = "the experiment of " + x.Namespace + "/" + owner.Name
+	}
+	c.judged(x, experimentKind, x.Status.Phase, text, func() string { return x.Status.Message })
+}
+
+// judged writes what has become of an analysis or experiment since it was seen last; over says that it has just ended.
+func (c *cluster) judged(o metav1.Object, kind string, is argo.AnalysisPhase, text string, why func() string) (over bool) {
+	key := kind + "/" + o.GetNamespace() + "/" + o.GetName()
+	was := c.analyses[key]
 	if was == is || is == "" || was == "" && is == argo.AnalysisPhasePending {
-		return
+		return false
 	}
 	c.analyses[key] = is
-	e := record.Entry{Kind: record.KindAnalysis, Object: analysisRunKind + "/" + key, Data: map[string]string{}}
-	if owner := metav1.GetControllerOf(run); owner != nil {
-		e.Owner = owner.Kind + "/" + run.Namespace + "/" + owner.Name
+	e := record.Entry{Kind: record.KindAnalysis, Object: key, Data: map[string]string{"state": "begins"}}
+	if owner := metav1.GetControllerOf(o); owner != nil {
+		e.Owner = owner.Kind + "/" + o.GetNamespace() + "/" + owner.Name
 		e.Data["workload"] = e.Owner
 	}
 	if was == "" || was == argo.AnalysisPhasePending {
 		b := e
-		b.What, b.Data = analysisText(run)+" begins", map[string]string{"state": "begins", "workload": e.Data["workload"]}
+		b.What, b.Data = text+" begins", maps.Clone(e.Data)
 		c.r.entry(b)
 	}
 	if !is.Completed() {
-		return
+		return false
 	}
-	e.What, e.Why = fmt.Sprintf("%s is %s", analysisText(run), is), strings.TrimPrefix(verdictText(run)+"; "+strings.Join(c.found[key], "; "), "; ")
-	e.Why = strings.TrimSuffix(e.Why, "; ")
-	delete(c.found, key)
+	e.What, e.Why = fmt.Sprintf("%s is %s", text, is), why()
 	e.Data["state"], e.Severity = "ends", record.Notable
 	if is == argo.AnalysisPhaseFailed || is == argo.AnalysisPhaseError || is == argo.AnalysisPhaseInconclusive {
 		e.Data["state"], e.Severity = "fails", record.Warning
 	}
 	c.r.entry(e)
+	return true
 }
 
-func (c *cluster) analysisGone(run *argo.AnalysisRun) { delete(c.analyses, run.Namespace+"/"+run.Name) }
+// joined puts sentences together, without those that say nothing.
+func joined(texts []string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), "; ")
+}
+
+func (c *cluster) analysisGone(run *argo.AnalysisRun) {
+	delete(c.analyses, analysisRunKind+"/"+run.Namespace+"/"+run.Name)
+}
+
+func (c *cluster) experimentGone(x *argo.Experiment) {
+	delete(c.analyses, experimentKind+"/"+x.Namespace+"/"+x.Name)
+}
 
 // checkOver tells whether a pod of an analysis has done its work: that it is no longer ready is nothing to tell.
 func checkOver(p *pod) bool {
@@ -286,6 +319,8 @@ func saidByObject(kind, reason string) bool {
 		case "RolloutAborted", "ProgressDeadlineExceeded", "InvalidSpec", "AnalysisRunFailed", "AnalysisRunError", "AnalysisRunInconclusive":
 			return true
 		}
+	case experimentKind:
+		return reason == "ExperimentFailed" || reason == "ExperimentError" || reason == "ExperimentInconclusive"
 	case analysisRunKind:
 		switch reason {
 		case "AnalysisRunFailed", "AnalysisRunError", "AnalysisRunInconclusive", "MetricFailed", "MetricError", "MetricInconclusive":

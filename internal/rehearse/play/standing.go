@@ -15,6 +15,7 @@ import (
 const (
 	rolloutKind     = "Rollout"
 	analysisRunKind = "AnalysisRun"
+	experimentKind  = "Experiment"
 )
 
 // Strategies of a Rollout.
