@@ -85,6 +85,7 @@ var rulesFor = map[string][]rule{
 		{cause: record.KindImage, relation: owned, window: rollingOut, when: fails},
 		{cause: record.KindPodPending, relation: owned, window: rollingOut, when: fails},
 		{cause: record.KindAnalysis, relation: sameObject, window: inForce, when: continues, only: begins},
+		{cause: record.KindAnalysis, relation: ofOwner, window: inForce, only: begins},
 		{cause: record.KindRollout, relation: sameWorkload, window: inForce, only: advances},
 	},
 	record.KindPodCreated: {

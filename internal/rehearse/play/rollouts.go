@@ -320,7 +320,10 @@ func saidByObject(kind, reason string) bool {
 			return true
 		}
 	case experimentKind:
-		return reason == "ExperimentFailed" || reason == "ExperimentError" || reason == "ExperimentInconclusive"
+		switch reason {
+		case "ExperimentFailed", "ExperimentError", "ExperimentInconclusive", "AnalysisRunFailed", "AnalysisRunError", "AnalysisRunInconclusive":
+			return true
+		}
 	case analysisRunKind:
 		switch reason {
 		case "AnalysisRunFailed", "AnalysisRunError", "AnalysisRunInconclusive", "MetricFailed", "MetricError", "MetricInconclusive":
