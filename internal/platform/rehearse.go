@@ -90,7 +90,7 @@ func bootRehearsal(ctx context.Context, o play.HouseOptions) (*play.House, error
 	}
 	house := &play.House{Plane: plane, Engine: e, Run: e.Run}
 	if len(on) > 0 {
-		house.Run, err = besides(ctx, plane, on, e.Run)
+		house.Run, err = besides(ctx, plane, on, o, e.Run)
 	}
 	return house, err
 }
@@ -121,7 +121,7 @@ func rehearsed(doc *play.Document) []Capability {
 
 // besides sets the capabilities up and returns what runs them beside the engine. They act with all rights: whether those
 // they declare are enough shows on other clusters.
-func besides(ctx context.Context, plane *controlplane.ControlPlane, on []Capability, engine func(context.Context) error) (func(context.Context) error, error) {
+func besides(ctx context.Context, plane *controlplane.ControlPlane, on []Capability, o play.HouseOptions, engine func(context.Context) error) (func(context.Context) error, error) {
 	cfg := plane.ConfigAs(userName(Namespace), "system:masters")
 	cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
 	log := slog.New(slog.DiscardHandler)
@@ -129,7 +129,7 @@ func besides(ctx context.Context, plane *controlplane.ControlPlane, on []Capabil
 	if err != nil {
 		return nil, err
 	}
-	h := &House{Manager: m, Log: log, Namespace: Namespace, Rollouts: RolloutOptions{RefusePlugins: "no programs run in a rehearsal; use a step of another kind"}}
+	h := &House{Manager: m, Dial: o.Dial, Log: log, Namespace: Namespace, Rollouts: RolloutOptions{RefusePlugins: "no programs run in a rehearsal; use a step of another kind"}}
 	if err := h.setUp(ctx, on); err != nil {
 		return nil, err
 	}

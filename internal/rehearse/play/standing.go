@@ -153,7 +153,8 @@ func pauseText(o *rollouts.Rollout) string {
 	if o.Spec.Paused {
 		return "it was paused by hand"
 	}
-	for _, p := range o.Status.PauseConditions {
+	if len(o.Status.PauseConditions) > 0 {
+		p := &o.Status.PauseConditions[0]
 		switch p.Reason {
 		case argo.PauseReasonCanaryPauseStep:
 			return "a pause step"

@@ -58,7 +58,6 @@ type world struct {
 	missing bool // the AnalysisTemplate
 	events  []string
 	writes  int
-	version int
 	// dies says whether the controller dies before the n-th write.
 	dies func() bool
 	// broken keeps pods from ever being available.
@@ -184,6 +183,7 @@ func (w *world) finish(run string, phase argo.AnalysisPhase) {
 	r := w.runs[run]
 	if r == nil {
 		w.t.Fatalf("there is no run %s", run)
+		return
 	}
 	r.Status.Phase, r.Status.Message = phase, "because"
 	w.settle()

@@ -228,7 +228,7 @@ func (r alb) action(targets []albTarget) (string, error) {
 	action := albAction{Type: "forward", ForwardConfig: albForward{TargetGroups: targets}}
 	if s := r.config.StickinessConfig; s != nil && s.Enabled {
 		if s.DurationSeconds < 1 || s.DurationSeconds > albStickySecondsMax {
-			return "", fmt.Errorf("stickinessConfig.durationSeconds is %d: TargetGroupStickinessConfig's duration must be between 1 and %d seconds (7 days)!",
+			return "", fmt.Errorf("stickinessConfig.durationSeconds is %d: it must be from 1 to %d (7 days)",
 				s.DurationSeconds, albStickySecondsMax)
 		}
 		action.ForwardConfig.TargetGroupStickinessConfig = &albSticky{Enabled: true, DurationSeconds: s.DurationSeconds}

@@ -97,7 +97,7 @@ func (r apisix) selected(rules []map[string]any) ([]map[string]any, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(rules, func(rule map[string]any) bool { return text(rule, "name") == name })
 		if i < 0 {
-			return nil, fmt.Errorf("Apisix http route rule %s not found in spec.http; add it, or correct %s.rules", name, apisixField)
+			return nil, fmt.Errorf("the rule %s is not found in spec.http of the ApisixRoute; add it, or correct %s.rules", name, apisixField)
 		}
 		out = append(out, rules[i])
 	}

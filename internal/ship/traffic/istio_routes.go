@@ -122,7 +122,7 @@ func (v *virtualService) matching(section string, routes []map[string]any, choic
 			}
 		}
 		if len(selected) == found {
-			return nil, fmt.Errorf("No matching %s routes found in the defined Virtual Service for %s.virtualService.%sRoutes[%d]; add one to spec.%s, or correct the selection",
+			return nil, fmt.Errorf("no %s route of the VirtualService matches %s.virtualService.%sRoutes[%d]; add one to spec.%s, or correct the selection",
 				strings.ToUpper(section), istioField, section, c, section)
 		}
 	}
@@ -226,13 +226,13 @@ func (v *virtualService) complete(destinations []map[string]any) error {
 	}
 	switch {
 	case rule != nil && !canary:
-		return fmt.Errorf("Canary DestinationRule subset '%s' not found in route; add a destination with that subset", rule.CanarySubsetName)
+		return fmt.Errorf("the canary's subset %q is not found in a route; add a destination with that subset", rule.CanarySubsetName)
 	case rule != nil && !stable:
-		return fmt.Errorf("Stable DestinationRule subset '%s' not found in route; add a destination with that subset", rule.StableSubsetName)
+		return fmt.Errorf("the stable subset %q is not found in a route; add a destination with that subset", rule.StableSubsetName)
 	case !canary:
-		return fmt.Errorf("Canary Service '%s' not found in route; add a destination with that host", v.in.CanaryService)
+		return fmt.Errorf("the canary Service %q is not found in a route; add a destination with that host", v.in.CanaryService)
 	case !stable:
-		return fmt.Errorf("Stable Service '%s' not found in route; add a destination with that host", v.in.StableService)
+		return fmt.Errorf("the stable Service %q is not found in a route; add a destination with that host", v.in.StableService)
 	}
 	return nil
 }

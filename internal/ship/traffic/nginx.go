@@ -148,14 +148,14 @@ func (r nginx) annotations(in Intent, stable *unstructured.Unstructured) map[str
 func (r nginx) rules(in Intent, stable *unstructured.Unstructured) ([]any, error) {
 	rules, err := items(stable.Object, "spec", "rules")
 	if err != nil {
-		return nil, fmt.Errorf("Ingress %s/%s: spec.%w", r.namespace, stable.GetName(), err)
+		return nil, fmt.Errorf("ingress %s/%s: spec.%w", r.namespace, stable.GetName(), err)
 	}
 	var out []any
 	for _, rule := range rules {
 		http, _ := rule["http"].(map[string]any)
 		paths, err := items(http, "paths")
 		if err != nil {
-			return nil, fmt.Errorf("Ingress %s/%s: spec.rules.%w", r.namespace, stable.GetName(), err)
+			return nil, fmt.Errorf("ingress %s/%s: spec.rules.%w", r.namespace, stable.GetName(), err)
 		}
 		leads := false
 		for _, p := range paths {

@@ -94,17 +94,17 @@ func datadogFields(d *argo.DatadogMetric) error {
 	v2 := d.ApiVersion == "v2"
 	switch {
 	case d.Query == "" && len(d.Queries) == 0:
-		return errors.New("Must have either a query or queries. Please review the Analysis Template.")
+		return errors.New("there is no query: write one in query, or several in queries")
 	case d.Query != "" && len(d.Queries) > 0:
-		return errors.New("Cannot have both a query and queries. Please review the Analysis Template.")
+		return errors.New("query and queries exclude each other: leave one of them out")
 	case !v2 && d.Query == "":
-		return errors.New("Query is empty. API Version v1 only supports using the query parameter in your Analysis Template.")
+		return errors.New("apiVersion v1 takes one query: write it in query")
 	case !v2 && d.Aggregator != "":
-		return errors.New("Aggregator is not supported in v1. Please review the Analysis Template.")
+		return errors.New("apiVersion v1 has no aggregator: leave it out, or set apiVersion to v2")
 	case d.Formula != "" && len(d.Queries) == 0:
-		return errors.New("Formula are only valid when queries are set. Please review the Analysis Template.")
+		return errors.New("a formula joins several queries: write them in queries, or leave it out")
 	case d.Formula == "" && len(d.Queries) > 1:
-		return errors.New("When multiple queries are provided you must include a formula.")
+		return errors.New("several queries need a formula that joins them: write it in formula")
 	}
 	return nil
 }
@@ -179,10 +179,10 @@ func datadogSeries(body []byte) (analysis.Reading, error) {
 		Error string `json:"error"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return analysis.Reading{}, fmt.Errorf("Could not parse JSON body: %w", err)
+		return analysis.Reading{}, fmt.Errorf("the answer is no JSON: %w", err)
 	}
 	if answer.Error != "" {
-		return analysis.Reading{}, fmt.Errorf("There were errors in your query: %s", quote([]byte(answer.Error)))
+		return analysis.Reading{}, fmt.Errorf("the query is refused by Datadog: %s", quote([]byte(answer.Error)))
 	}
 	if len(answer.Series) == 0 || len(answer.Series[0].Pointlist) == 0 {
 		return analysis.Reading{Value: "[]"}, nil
@@ -190,7 +190,7 @@ func datadogSeries(body []byte) (analysis.Reading, error) {
 	points := answer.Series[0].Pointlist
 	point := points[len(points)-1]
 	if len(point) != 2 {
-		return analysis.Reading{}, errors.New("Datapoint does not have 2 values")
+		return analysis.Reading{}, errors.New("a point of the answer has no two values")
 	}
 	return number(point[1]), nil
 }
@@ -209,10 +209,10 @@ func datadogScalar(body []byte) (analysis.Reading, error) {
 		Errors string `json:"errors"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return analysis.Reading{}, fmt.Errorf("Could not parse JSON body: %w", err)
+		return analysis.Reading{}, fmt.Errorf("the answer is no JSON: %w", err)
 	}
 	if fault := answer.Errors + answer.Data.Errors; fault != "" {
-		return analysis.Reading{}, fmt.Errorf("There were errors in your query: %s", quote([]byte(fault)))
+		return analysis.Reading{}, fmt.Errorf("the query is refused by Datadog: %s", quote([]byte(fault)))
 	}
 	columns := answer.Data.Attributes.Columns
 	if len(columns) == 0 || len(columns[0].Values) == 0 {

@@ -26,7 +26,7 @@ func (p graphite) Measure(ctx context.Context, r analysis.Request) (analysis.Rea
 	g := r.Metric.Provider.Graphite
 	base, err := url.Parse(g.Address)
 	if err != nil || g.Address == "" {
-		return analysis.Reading{}, fmt.Errorf("Graphite address %s is not a valid URL", g.Address)
+		return analysis.Reading{}, fmt.Errorf("the address %s of Graphite is no URL", g.Address)
 	}
 	// The query is a query string, as in target=sumSeries(a.*)&from=-5min. People break it over lines.
 	q, err := url.ParseQuery(strings.Join(strings.Fields(g.Query), ""))

@@ -70,7 +70,7 @@ func (p newRelic) Measure(ctx context.Context, r analysis.Request) (analysis.Rea
 		return analysis.Reading{}, err
 	}
 	if status != http.StatusOK {
-		return analysis.Reading{}, fmt.Errorf("New Relic answered %d: %s", status, quote(answer))
+		return analysis.Reading{}, fmt.Errorf("the answer of New Relic is %d: %s", status, quote(answer))
 	}
 	return newRelicReading(answer)
 }
@@ -123,7 +123,7 @@ func newRelicReading(body []byte) (analysis.Reading, error) {
 		return analysis.Reading{}, fmt.Errorf("the answer is not one of New Relic: %w", err)
 	}
 	if len(answer.Errors) > 0 {
-		return analysis.Reading{}, fmt.Errorf("New Relic: %s", quote([]byte(answer.Errors[0].Message)))
+		return analysis.Reading{}, fmt.Errorf("the query is refused by New Relic: %s", quote([]byte(answer.Errors[0].Message)))
 	}
 	results := answer.Data.Actor.Account.NRQL.Results
 	var result any = results

@@ -253,7 +253,7 @@ func samplesOf(kind string, result json.RawMessage) ([]sample, error) {
 		return []sample{one}, err
 	case "vector", "matrix":
 	default:
-		return nil, fmt.Errorf("Prometheus metric type not supported: %q", kind)
+		return nil, fmt.Errorf("an answer of the type %q cannot be judged; let the query give a scalar or a vector", kind)
 	}
 	var series []struct {
 		Value      *sample

@@ -78,13 +78,13 @@ func TestDatadogFailsInWords(t *testing.T) {
 	}{
 		"received authentication error response code: 403": {at(denied), argo.DatadogMetric{Query: "q"}},
 		"received non 2xx response code: 500 oops":         {at(down), argo.DatadogMetric{Query: "q"}},
-		"There were errors in your query: bad formula":     {at(faulty), argo.DatadogMetric{ApiVersion: "v2", Query: "q"}},
-		"Must have either a query or queries":              {at(down), argo.DatadogMetric{}},
-		"Cannot have both a query and queries":             {at(down), argo.DatadogMetric{ApiVersion: "v2", Query: "q", Queries: map[string]string{"a": "b"}}},
-		"API Version v1 only supports":                     {at(down), argo.DatadogMetric{Queries: map[string]string{"a": "b"}}},
-		"Aggregator is not supported in v1":                {at(down), argo.DatadogMetric{Query: "q", Aggregator: "sum"}},
-		"Formula are only valid when queries are set":      {at(down), argo.DatadogMetric{ApiVersion: "v2", Query: "q", Formula: "f"}},
-		"you must include a formula":                       {at(down), argo.DatadogMetric{ApiVersion: "v2", Queries: map[string]string{"a": "b", "c": "d"}}},
+		"refused by Datadog: bad formula":     {at(faulty), argo.DatadogMetric{ApiVersion: "v2", Query: "q"}},
+		"there is no query":              {at(down), argo.DatadogMetric{}},
+		"exclude each other":             {at(down), argo.DatadogMetric{ApiVersion: "v2", Query: "q", Queries: map[string]string{"a": "b"}}},
+		"v1 takes one query":                     {at(down), argo.DatadogMetric{Queries: map[string]string{"a": "b"}}},
+		"has no aggregator":                {at(down), argo.DatadogMetric{Query: "q", Aggregator: "sum"}},
+		"a formula joins several queries":      {at(down), argo.DatadogMetric{ApiVersion: "v2", Query: "q", Formula: "f"}},
+		"several queries need a formula":                       {at(down), argo.DatadogMetric{ApiVersion: "v2", Queries: map[string]string{"a": "b", "c": "d"}}},
 		"is not a positive duration":                       {at(down), argo.DatadogMetric{Query: "q", RequestTimeout: "-1s"}},
 		"failed to find the credentials":                   {Config{Secret: secrets(nil)}, argo.DatadogMetric{Query: "q"}},
 		"secret name is required":                          {Config{Secret: secrets(nil)}, argo.DatadogMetric{Query: "q", SecretRef: argo.SecretRef{Namespaced: true}}},
@@ -187,5 +187,5 @@ func TestGraphiteListsThePointsOfTheFirstSeries(t *testing.T) {
 	_, err = measure(t, Config{}, argo.MetricProvider{Graphite: &argo.GraphiteMetric{Address: bad, Query: "target=x"}})
 	expectFault(t, err, "error response: what?")
 	_, err = measure(t, Config{}, argo.MetricProvider{Graphite: &argo.GraphiteMetric{}})
-	expectFault(t, err, "is not a valid URL")
+	expectFault(t, err, "is no URL")
 }

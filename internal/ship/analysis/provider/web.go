@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,16 +91,15 @@ func webRequest(ctx context.Context, w *argo.WebMetric) (*http.Request, error) {
 func find(path *jsonpath.JSONPath, data any) (analysis.Reading, error) {
 	found, err := path.FindResults(data)
 	if err != nil {
-		return analysis.Reading{}, fmt.Errorf("Could not find JSONPath in body: %w", err)
+		return analysis.Reading{}, fmt.Errorf("the answer has nothing at jsonPath: %w", err)
 	}
-	for _, results := range found {
-		for _, v := range results {
-			if !v.IsValid() {
-				return analysis.Reading{Value: "null"}, nil
-			}
-			text, err := json.Marshal(v.Interface())
-			return analysis.Reading{Result: v.Interface(), Value: string(text)}, err
-		}
+	results := slices.Concat(found...)
+	if len(results) == 0 {
+		return analysis.Reading{}, errors.New("result of web metric produced no value")
 	}
-	return analysis.Reading{}, errors.New("result of web metric produced no value")
+	if !results[0].IsValid() {
+		return analysis.Reading{Value: "null"}, nil
+	}
+	text, err := json.Marshal(results[0].Interface())
+	return analysis.Reading{Result: results[0].Interface(), Value: string(text)}, err
 }

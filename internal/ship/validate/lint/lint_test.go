@@ -73,7 +73,7 @@ func TestEachKindAndWhatTheFilesHaveOfItsReferencesIsChecked(t *testing.T) {
 		"pod template":      {"image: web:1", "image: ''", []string{"Rollout shop/web: spec.template.spec.containers[0].image: Required value"}},
 		"unknown field":     {"canaryService: canary", "canaryServices: canary", []string{`Rollout shop/web: unknown field "spec.strategy.canary.canaryServices"`}},
 		"service":           {"{name: canary}, spec: {selector: {app: web}}", "{name: canary}, spec: {selector: {app: api}}", []string{`Rollout shop/web: spec.strategy.canary.canaryService: Invalid value: "canary": Service "canary" has unmatch label "app"`}},
-		"virtual service":   {"{destination: {host: canary}}", "{destination: {host: else}}", []string{`Rollout shop/web: spec.strategy.canary.trafficRouting.istio: Invalid value: "Istio": VirtualService shop/web: spec.http[0]: Canary Service 'canary' not found in route`}},
+		"virtual service":   {"{destination: {host: canary}}", "{destination: {host: else}}", []string{`Rollout shop/web: spec.strategy.canary.trafficRouting.istio: Invalid value: "Istio": VirtualService shop/web: spec.http[0]: the canary Service "canary" is not found in a route`}},
 		"template":          {"name: m, provider: {web: {url: http://x}}", "name: m, provider: {}", []string{`Rollout shop/web: spec.strategy.canary.steps[2].analysis.templates: Invalid value: "errors": AnalysisTemplate errors: spec.metrics[0].provider`, "AnalysisTemplate errors: spec.metrics[0].provider: Invalid value"}},
 		"the shape of 2019": {"    canary:\n", "    steps: [{setWeight: 5}]\n    canary:\n", []string{"Rollout shop/web: warning: spec.strategy.steps: deprecated since 2019, and without effect"}},
 	} {
