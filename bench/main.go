@@ -21,12 +21,13 @@ import (
 
 // options of a run.
 type options struct {
-	bin  string // of fairway and fairway-rehearse
-	only []string
-	runs int
-	full bool
-	peer string // the program of Argo Rollouts' controller; "" = it is built
-	work string // scratch directory, removed at the end
+	bin      string // of fairway and fairway-rehearse
+	only     []string
+	runs     int
+	full     bool
+	rollouts int    // how many are patched at once
+	peer     string // the program of Argo Rollouts' controller; "" = it is built
+	work     string // scratch directory, removed at the end
 }
 
 func main() {
@@ -36,6 +37,7 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin", "directory of fairway and fairway-rehearse")
 	flag.IntVar(&o.runs, "runs", 5, "starts of each control plane")
 	flag.BoolVar(&o.full, "full", false, "the large cases too: 1,000 nodes with 10,000 pods, and the rehearsal of 500 nodes (half an hour)")
+	flag.IntVar(&o.rollouts, "rollouts", 1000, "how many Rollouts are patched at once")
 	flag.StringVar(&o.peer, "peer", "", "the program of Argo Rollouts' controller, for rollouts (default: it is built from its module)")
 	flag.Parse()
 	o.only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })

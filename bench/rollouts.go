@@ -42,7 +42,7 @@ func rolloutsPart(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	const n = 1000
+	n := o.rollouts
 	fmt.Printf("rollouts: %d of one replica, all patched at once\n", n)
 	ours, err := updateAll(ctx, o, "fairway", "", n)
 	if err != nil {
@@ -134,6 +134,11 @@ func openField(ctx context.Context, o options, peer string, nodes int) (*field, 
 	}
 	if err == nil && peer != "" {
 		if err = f.installKinds(ctx); err == nil {
+			// where it keeps its lease
+			ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "argo-rollouts"}}
+			_, err = f.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
+		}
+		if err == nil {
 			err = c.start(dir, peer, "--kubeconfig", c.kubeconfig, "--qps", "1000", "--burst", "1000")
 		}
 	}

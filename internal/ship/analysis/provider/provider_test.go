@@ -142,7 +142,7 @@ func TestWebFailsInWords(t *testing.T) {
 		"body and jsonBody can only be used with the methods POST": {URL: good, Body: "x"},
 		"use either body or jsonBody":                              {URL: good, Method: "POST", Body: "x", JSONBody: json.RawMessage("1")},
 		"jsonPath: ":                                               {URL: good, JSONPath: "{$.a"},
-		"nothing at jsonPath: b is not found":          {URL: good, JSONPath: "{$.b}"},
+		"nothing at jsonPath: b is not found":                      {URL: good, JSONPath: "{$.b}"},
 		"missing mandatory parameter in metric for OAuth2 setup":   {URL: good, Authentication: argo.Authentication{OAuth2: argo.OAuth2Config{TokenURL: "http://x"}}},
 		"unsupported protocol scheme":                              {URL: "gopher://x"},
 	} {
@@ -307,7 +307,7 @@ func TestPrometheusFailsInWords(t *testing.T) {
 		"server_error: server error: 502":                  {Address: at(502, "<html>")},
 		"client_error: client error: 404":                  {Address: at(404, "")},
 		"the answer is not one of Prometheus":              {Address: at(200, "<html>")},
-		`type "string" cannot be judged`:              {Address: at(200, `{"status":"success","data":{"resultType":"string","result":[1,"x"]}}`)},
+		`type "string" cannot be judged`:                   {Address: at(200, `{"status":"success","data":{"resultType":"string","result":[1,"x"]}}`)},
 		"native histograms":                                {Address: at(200, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"histogram":[1,{}]}]}}`)},
 		"prometheus address is not configured":             {},
 		"prometheus address is not is url format":          {Address: "prometheus:9090"},
