@@ -167,7 +167,7 @@ var notExecutable = []string{"exit", "export", "source", ".", "set", "unset", "i
 	"trap", "wait", "exec", "eval", "return", "shift", ":", "&&", "||", ";", "|"}
 
 // absent are names, by convention, of commands that do not exist in any image.
-var absent = []string{"bad-command", "nonexistent*", "non-existent*", "no-such-*", "does-not-exist*"}
+var absent = []string{"bad-command*", "nonexistent*", "non-existent*", "no-such-*", "does-not-exist*"}
 
 func isAbsent(command string) bool {
 	name := path.Base(command)
