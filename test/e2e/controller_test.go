@@ -103,7 +103,7 @@ func TestControllerRunsOnAClusterWithJustTheRightsOfTheChart(t *testing.T) {
 		return path
 	}
 	port, audit := freePort(t), filepath.Join(work, "audit.log")
-	c := up(t, "--memory", "--data", filepath.Join(work, "data"), "--nodes", "2", "--pod-start", "100ms", "--capabilities=-metrics", "--node-listen",
+	c := up(t, "--memory", "--data", filepath.Join(work, "data"), "--nodes", "2", "--pod-start", "100ms", "--capabilities=-metrics,-rollouts", "--node-listen",
 		"--program", "*fairway*=local:"+strconv.Itoa(port),
 		"--kubernetes-arg", "apiserver=audit-log-path="+audit, "--kubernetes-arg", "apiserver=audit-policy-file="+file("policy", auditPolicy))
 	c.kubectl("apply", "--server-side", "--validate=strict", "-f", rendered)
@@ -227,7 +227,9 @@ func rights(t *testing.T, audit string) {
 		if err := yaml.Unmarshal(doc, &role); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasSuffix(role.Kind, "Role") || len(role.Labels) > 0 { // the labelled are for users
+		if !strings.HasSuffix(role.Kind, "Role") || len(role.Labels) > 0 || role.Name == "fairway-rollouts" {
+			// The labelled are for users. What of the rights for Rollouts is used hangs on the Rollouts there are, and here are
+			// none; a Rollout is carried out with just these rights in a test of the platform.
 			continue
 		}
 		for _, rule := range role.Rules {
