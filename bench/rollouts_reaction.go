@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// reaction measures the time from sending a promotion or an abort to the new weight in the routing object, as a watcher of
+// that object sees it.
+func reaction(ctx context.Context, o options) error {
+	f, err := openField(ctx, o, "", 2)
+	if err != nil {
+		return err
+	}
+	defer f.stop()
+	if err := f.routedApp(ctx); err != nil {
+		return err
+	}
+	all := f.any.Resource(rolloutsResource).Namespace("default")
+	if err := f.settled(ctx, 1, "img:v1"); err != nil {
+		return err
+	}
+	w, err := f.client.NetworkingV1().Ingresses("default").Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=web-web-canary"})
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	weights := weightsOf(w)
+	update := []byte(`[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"img:v2"}]`)
+	if _, err := all.Patch(ctx, "web", types.JSONPatchType, update, metav1.PatchOptions{}); err != nil {
+		return err
+	}
+	if err := await(ctx, weights, "1"); err != nil {
+		return err
+	}
+	var promoted, aborted []float64
+	for weight := 2; weight <= routedSteps; weight++ {
+		if err := f.paused(ctx); err != nil {
+			return err
+		}
+		began := time.Now()
+		if _, err := all.Patch(ctx, "web", types.MergePatchType, []byte(`{"status":{"pauseConditions":null}}`), metav1.PatchOptions{}, "status"); err != nil {
+			return err
+		}
+		if err := await(ctx, weights, strconv.Itoa(weight)); err != nil {
+			return err
+		}
+		promoted = append(promoted, time.Since(began).Seconds()*1000)
+	}
+	const aborts = 50
+	for range aborts {
+		if err := f.paused(ctx); err != nil {
+			return err
+		}
+		began := time.Now()
+		if _, err := all.Patch(ctx, "web", types.MergePatchType, []byte(`{"status":{"abort":true}}`), metav1.PatchOptions{}, "status"); err != nil {
+			return err
+		}
+		if err := await(ctx, weights, "0"); err != nil {
+			return err
+		}
+		aborted = append(aborted, time.Since(began).Seconds()*1000)
+		if _, err := all.Patch(ctx, "web", types.MergePatchType, []byte(`{"status":{"abort":false}}`), metav1.PatchOptions{}, "status"); err != nil {
+			return err
+		}
+		if err := await(ctx, weights, "1"); err != nil {
+			return err
+		}
+	}
+	rowQuantiles("promote patch to the weight's write, as a watcher sees it", promoted)
+	rowQuantiles("abort patch to weight 0", aborted)
+	return nil
+}
+
+func rowQuantiles(what string, ms []float64) {
+	slices.Sort(ms)
+	row(fmt.Sprintf("%s, p50 of %d", what, len(ms)), "ms", ms[len(ms)/2])
+	row(what+", p99", "ms", ms[min(len(ms)-1, len(ms)*99/100)])
+}
+
+// routedSteps is how many weights the routed Rollout goes through, one after each promotion.
+const routedSteps = 99
+
+// routedApp makes a Rollout of one replica behind an Ingress, with a pause after every weight.
+func (f *field) routedApp(ctx context.Context) error {
+	for _, name := range []string{"stable", "canary"} {
+		s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80}}}}
+		if _, err := f.client.CoreV1().Services("default").Create(ctx, s, metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	prefix := networkingv1.PathTypePrefix
+	class := "nginx"
+	in := &networkingv1.Ingress{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: networkingv1.IngressSpec{IngressClassName: &class, Rules: []networkingv1.IngressRule{{Host: "web.example.com",
+		IngressRuleValue: networkingv1.IngressRuleValue{HTTP: &networkingv1.HTTPIngressRuleValue{Paths: []networkingv1.HTTPIngressPath{{Path: "/", PathType: &prefix,
+			Backend: networkingv1.IngressBackend{Service: &networkingv1.IngressServiceBackend{Name: "stable", Port: networkingv1.ServiceBackendPort{Number: 80}}}}}}}}}}}
+	if _, err := f.client.NetworkingV1().Ingresses("default").Create(ctx, in, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	r := simpleRollout("web", 1)
+	steps := []any{map[string]any{"setCanaryScale": map[string]any{"replicas": int64(1)}}}
+	for weight := range int64(routedSteps) {
+		steps = append(steps, map[string]any{"setWeight": weight + 1}, map[string]any{"pause": map[string]any{}})
+	}
+	r.Object["spec"].(map[string]any)["strategy"] = map[string]any{"canary": map[string]any{"canaryService": "canary", "stableService": "stable", "steps": steps,
+		"abortScaleDownDelaySeconds": int64(600), "trafficRouting": map[string]any{"nginx": map[string]any{"stableIngress": "web"}}}}
+	_, err := f.any.Resource(rolloutsResource).Namespace("default").Create(ctx, r, metav1.CreateOptions{})
+	return err
+}
+
+// weightsOf sends the weight of each version of the canary Ingress.
+func weightsOf(w watch.Interface) <-chan string {
+	out := make(chan string, 1000)
+	go func() {
+		defer close(out)
+		for e := range w.ResultChan() {
+			if in, ok := e.Object.(*networkingv1.Ingress); ok {
+				out <- in.Annotations["nginx.ingress.kubernetes.io/canary-weight"]
+			}
+		}
+	}()
+	return out
+}
+
+func await(ctx context.Context, weights <-chan string, want string) error {
+	late := time.NewTimer(time.Minute)
+	defer late.Stop()
+	for {
+		select {
+		case got, ok := <-weights:
+			if !ok {
+				return errors.New("the watch has ended")
+			}
+			if got == want {
+				return nil
+			}
+		case <-late.C:
+			return fmt.Errorf("the weight does not become %s within a minute", want)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// paused waits until the Rollout rests in a pause.
+func (f *field) paused(ctx context.Context) error {
+	return until(ctx, func() (bool, error) {
+		r, err := f.any.Resource(rolloutsResource).Namespace("default").Get(ctx, "web", metav1.GetOptions{})
+		if err != nil {
+			return false, err
+		}
+		pauses, _, _ := unstructured.NestedSlice(r.Object, "status", "pauseConditions")
+		return len(pauses) > 0, nil
+	})
+}
