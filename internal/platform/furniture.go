@@ -3,13 +3,11 @@ package platform
 import (
 	"context"
 	"fmt"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/fairway-dev/fairway/internal/kube/controlplane"
@@ -26,37 +24,17 @@ func furnish(ctx context.Context, c kubernetes.Interface) error {
 			{Name: "dns-tcp", Port: 53, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromInt32(53)},
 		}},
 	}
-	ctx, cancel := context.WithTimeout(ctx, furnishWithin)
-	defer cancel()
 	services := c.CoreV1().Services(metav1.NamespaceSystem)
-	var last error
-	err := wait.PollUntilContextCancel(ctx, furnishEvery, true, func(ctx context.Context) (bool, error) {
-		_, last = services.Create(ctx, dns, metav1.CreateOptions{})
-		if ignoreExists(last) == nil {
-			return true, nil
-		}
-		// At a second start the address is taken by the Service itself, which is refused before its name is looked at.
-		if _, err := services.Get(ctx, dns.Name, metav1.GetOptions{}); err == nil {
-			return true, nil
-		}
-		// The allocator of addresses knows its range a moment after the API server answers.
-		if !apierrors.IsInvalid(last) && !apierrors.IsInternalError(last) {
-			return false, last
-		}
-		return false, nil
-	})
-	if err == nil {
+	_, err := services.Create(ctx, dns, metav1.CreateOptions{})
+	if ignoreExists(err) == nil {
 		return nil
 	}
-	return fmt.Errorf("making the Service of the name server, for which the range of Service addresses must hold %s: %w", controlplane.DNSServiceIP, last)
+	// At a second start the address is taken by the Service itself, which is refused before its name is looked at.
+	if _, err := services.Get(ctx, dns.Name, metav1.GetOptions{}); err == nil {
+		return nil
+	}
+	return fmt.Errorf("making the Service of the name server, for which the range of Service addresses must hold %s: %w", controlplane.DNSServiceIP, err)
 }
-
-// furnishEvery is how often the Service is tried while the API server cannot give it its address yet, and furnishWithin how
-// long: with another range of Service addresses (--kubernetes-arg) it never can.
-const (
-	furnishEvery  = 10 * time.Millisecond
-	furnishWithin = 10 * time.Second
-)
 
 func ignoreExists(err error) error {
 	if apierrors.IsAlreadyExists(err) {

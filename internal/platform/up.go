@@ -146,9 +146,17 @@ func prepare(ctx context.Context, p *controlplane.ControlPlane, on []Capability)
 			if err := grant(ctx, admin, Namespace, on); err != nil || !has(on, "metrics") {
 				return err
 			}
+			if err := p.AwaitServices(ctx); err != nil {
+				return err
+			}
 			return metricsEndpoint(ctx, admin, Namespace, vnet.Process)
 		},
-		func() error { return furnish(ctx, admin) },
+		func() error {
+			if err := p.AwaitServices(ctx); err != nil {
+				return err
+			}
+			return furnish(ctx, admin)
+		},
 	)
 }
 

@@ -195,7 +195,7 @@ func replaceTransport(cfg *rest.Config, rt http.RoundTripper) error {
 			if !f.IsValid() || f.Kind() != reflect.Interface || f.Elem().Type() != reflect.TypeFor[*http.Transport]() {
 				return errors.New("client-go's cached transport has an unexpected shape")
 			}
-			instead := &http.Transport{}
+			instead := &http.Transport{Protocols: new(http.Protocols)} // nothing to negotiate: no request meets the network
 			instead.RegisterProtocol("https", rt)
 			exchange(unsafe.Pointer(f.UnsafeAddr()), unsafe.Pointer(instead))
 			return nil

@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -282,13 +283,39 @@ func (p *ControlPlane) awaitReady(ctx context.Context) error {
 	if err := p.awaitPath(ctx, "/readyz"); err != nil {
 		return err
 	}
-	return p.poll(ctx, "the default ServiceAccount", func() (bool, error) {
+	if err := p.poll(ctx, "the default ServiceAccount", func() (bool, error) {
 		_, err := c.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false, nil
 		}
 		return err == nil, err
+	}); err != nil {
+		return err
+	}
+	return p.AwaitServices(ctx)
+}
+
+// AwaitServices waits until a Service can be created. Whoever creates Services beside the start must call it first: the API
+// server looks through Services and addresses once when it starts, from two watches of which one may lag, and a Service made
+// meanwhile can make it give up on itself after a minute; and the allocator learns its range a moment after that.
+func (p *ControlPlane) AwaitServices(ctx context.Context) error {
+	if err := p.awaitPath(ctx, "/readyz/poststarthook/start-service-ip-repair-controllers"); err != nil {
+		return err
+	}
+	c, err := kubernetes.NewForConfig(p.Config())
+	if err != nil {
+		return err
+	}
+	probe := &corev1.Service{ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+	var last error
+	err = p.poll(ctx, "addresses for Services", func() (bool, error) {
+		_, last = c.CoreV1().Services(metav1.NamespaceDefault).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return last == nil, nil
 	})
+	if err != nil && last != nil {
+		return fmt.Errorf("%w (%w)", err, last)
+	}
+	return err
 }
 
 // pollEvery is how often a start-up condition is looked at: a look costs some 50 µs in process.
