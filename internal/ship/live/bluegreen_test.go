@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/internal/kube/kubetest"
+	"github.com/fairway-dev/fairway/internal/ship/live/house"
 	"github.com/fairway-dev/fairway/internal/ship/rollout"
 )
 
@@ -29,8 +30,8 @@ func TestBlueGreenSwitchesWhenPromotedAndThenScalesTheOldDown(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, green)
-	create(t, c, service(ns, "web"), service(ns, "web-preview"), ro)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, green)
+	house.Create(t, c, service(ns, "web"), service(ns, "web-preview"), ro)
 	ro = await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 	first := ro.Status.CurrentPodHash
 	patch(t, c, ro, image("2"))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/internal/kube/kubetest"
+	"github.com/fairway-dev/fairway/internal/ship/live/house"
 	"github.com/fairway-dev/fairway/internal/ship/rollout"
 )
 
@@ -53,8 +54,8 @@ func TestEventsOfAnAbortedAndRetriedUpdateComeInThePeersOrder(t *testing.T) {
 	t.Parallel()
 	c, h := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, one)
-	create(t, c, ro)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, one)
+	house.Create(t, c, ro)
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 	patch(t, c, ro, image("2"))
 	await(t, c, ro, argo.RolloutPhasePaused, at(1))
@@ -67,8 +68,7 @@ func TestEventsOfAnAbortedAndRetriedUpdateComeInThePeersOrder(t *testing.T) {
 	})
 	patchStatus(t, c, ro, `{"status":{"abort":false}}`)
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
-	n, what := h.writes.of(ns)
-	t.Logf("%d writes: %v", n, what)
+	t.Logf("writes: %v", h.writes.In(ns))
 	want := strings.Fields("RolloutAddedToInformer RolloutUpdated NewReplicaSetCreated RolloutNotCompleted ScalingReplicaSet RolloutCompleted " +
 		"RolloutUpdated NewReplicaSetCreated RolloutNotCompleted ScalingReplicaSet RolloutStepCompleted RolloutPaused ScalingReplicaSet RolloutAborted " +
 		"ScalingReplicaSet RolloutStepCompleted RolloutPaused RolloutStepCompleted RolloutResumed ScalingReplicaSet RolloutCompleted")
@@ -85,11 +85,11 @@ func TestUpdateOfOneReplicaWithoutStepsTakesFewWrites(t *testing.T) {
 	t.Parallel()
 	c, h := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, strings.Replace(one, "steps: [{setWeight: 50}, {pause: {duration: 3s}}]", "{}", 1))
-	create(t, c, ro)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, strings.Replace(one, "steps: [{setWeight: 50}, {pause: {duration: 3s}}]", "{}", 1))
+	house.Create(t, c, ro)
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
-	first, what := h.writes.of(ns)
-	t.Logf("the first deploy takes %d writes: %v", first, what)
+	first := h.writes.In(ns)
+	t.Logf("the first deploy takes %d writes: %v", len(first), first)
 	patch(t, c, ro, image("2"))
 	await(t, c, ro, argo.RolloutPhaseHealthy, func(ro *rollouts.Rollout) string {
 		if ro.Status.Replicas != 1 {
@@ -97,10 +97,10 @@ func TestUpdateOfOneReplicaWithoutStepsTakesFewWrites(t *testing.T) {
 		}
 		return ""
 	})
-	all, what := h.writes.of(ns)
-	t.Logf("and the update %d: %v", all-first, what)
-	if all-first > 6 {
-		t.Errorf("an update took %d writes, want at most 6: %v", all-first, what)
+	update := h.writes.In(ns)[len(first):]
+	t.Logf("and the update %d: %v", len(update), update)
+	if len(update) > 6 {
+		t.Errorf("an update took %d writes, want at most 6: %v", len(update), update)
 	}
 }
 
@@ -108,8 +108,8 @@ func TestStepsArePromotedAbortedRetriedAndUndoneByThePatchesOfClients(t *testing
 	t.Parallel()
 	c, _ := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, four)
-	create(t, c, ro)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, four)
+	house.Create(t, c, ro)
 	ro = await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 	first := ro.Status.CurrentPodHash
 
@@ -170,9 +170,9 @@ func TestPausedRolloutHoldsStillUntilItIsResumed(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, strings.Replace(one, "replicas: 1", "paused: true\n  replicas: 1", 1))
+	ro := house.Read(t, &rollouts.Rollout{}, ns, strings.Replace(one, "replicas: 1", "paused: true\n  replicas: 1", 1))
 	ro.Spec.Paused = false
-	create(t, c, ro)
+	house.Create(t, c, ro)
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 	patch(t, c, ro, `{"spec":{"paused":true,"template":{"spec":{"containers":[{"name":"app","image":"web:2"}]}}}}`)
 	ro = await(t, c, ro, argo.RolloutPhasePaused, nil)
@@ -194,8 +194,8 @@ func TestInvalidSpecIsRefusedWithWordsAndRecoversWithWhatItMissed(t *testing.T) 
 	t.Parallel()
 	c, _ := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, strings.Replace(one, "canary:\n", "canary:\n      stableService: web\n      canaryService: web-canary\n", 1))
-	create(t, c, ro)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, strings.Replace(one, "canary:\n", "canary:\n      stableService: web\n      canaryService: web-canary\n", 1))
+	house.Create(t, c, ro)
 	await(t, c, ro, argo.RolloutPhaseDegraded, func(ro *rollouts.Rollout) string {
 		if !strings.Contains(ro.Status.Message, "InvalidSpec") || !strings.Contains(ro.Status.Message, "web") {
 			return "the message is " + ro.Status.Message
@@ -206,7 +206,7 @@ func TestInvalidSpecIsRefusedWithWordsAndRecoversWithWhatItMissed(t *testing.T) 
 		t.Errorf("%d ReplicaSets were made for an invalid Rollout", n)
 	}
 	began := time.Now()
-	create(t, c, service(ns, "web"), service(ns, "web-canary"))
+	house.Create(t, c, service(ns, "web"), service(ns, "web-canary"))
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 	t.Logf("healthy %v after the services came", time.Since(began))
 	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web"}}
@@ -233,15 +233,15 @@ func TestReplicaSetThatAQuotaRefusesIsToldAndMadeOnceItMay(t *testing.T) {
 	ns := c.Namespace(t)
 	const sets = "count/replicasets.apps"
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "none"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{sets: resource.MustParse("0")}}}
-	create(t, c, quota)
+	house.Create(t, c, quota)
 	kubetest.Eventually(t, c, quota, func(q *corev1.ResourceQuota) string {
 		if len(q.Status.Hard) == 0 {
 			return "the quota is not counted yet"
 		}
 		return ""
 	})
-	ro := read(t, &rollouts.Rollout{}, ns, one)
-	create(t, c, ro)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, one)
+	house.Create(t, c, ro)
 	kubetest.Eventually(t, c, ro, func(ro *rollouts.Rollout) string {
 		for _, cond := range ro.Status.Conditions {
 			if cond.Type == argo.RolloutProgressing && cond.Reason == "ReplicaSetCreateError" && strings.Contains(cond.Message, "exceeded quota: none") {
@@ -265,9 +265,9 @@ func TestRolloutThatSubscribesToNotificationsIsToldOnceThatNoneAreSent(t *testin
 	t.Parallel()
 	c, _ := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, one)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, one)
 	ro.Annotations = map[string]string{"notifications.argoproj.io/subscribe.on-rollout-completed.slack": "shop", "notifications.argoproj.io/subscribe.on-rollout-aborted.slack": "shop"}
-	create(t, c, ro)
+	house.Create(t, c, ro)
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 	told := func() (n int) {
 		for _, r := range reasons(t, c, ro) {
@@ -289,8 +289,8 @@ func TestPodsOlderThanRestartAtAreReplaced(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, strings.Replace(one, "replicas: 1", "replicas: 3", 1))
-	create(t, c, ro)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, strings.Replace(one, "replicas: 1", "replicas: 3", 1))
+	house.Create(t, c, ro)
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 	before := pods(t, c, ns)
 	time.Sleep(time.Until(time.Now().Truncate(time.Second).Add(time.Second))) // times of objects are whole seconds

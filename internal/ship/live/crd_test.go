@@ -16,6 +16,7 @@ import (
 	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/config/crd"
 	"github.com/fairway-dev/fairway/internal/kube/kubetest"
+	"github.com/fairway-dev/fairway/internal/ship/live/house"
 	"github.com/fairway-dev/fairway/internal/ship/rollout"
 )
 
@@ -49,7 +50,7 @@ spec:
 
 func TestOddYAMLSurvivesTheAPIServer(t *testing.T) {
 	t.Parallel()
-	c := cluster(t)
+	c := house.Cluster(t)
 	for _, small := range []bool{false, true} {
 		t.Run(fmt.Sprintf("small=%t", small), func(t *testing.T) {
 			ns := c.Namespace(t)
@@ -122,7 +123,7 @@ func smallRollouts(t *testing.T, c *kubetest.Cluster) (kind string) {
 		t.Fatal(err)
 	}
 	def.Name, def.Spec.Group, def.Spec.Names.ShortNames, def.Annotations = "rollouts.small.example.com", "small.example.com", nil, nil
-	create(t, c, def)
+	house.Create(t, c, def)
 	kubetest.Eventually(t, c, def, func(d *apiextensionsv1.CustomResourceDefinition) string {
 		for _, cond := range d.Status.Conditions {
 			if cond.Type == apiextensionsv1.Established && cond.Status == apiextensionsv1.ConditionTrue {
@@ -144,10 +145,10 @@ func smallRollouts(t *testing.T, c *kubetest.Cluster) (kind string) {
 
 func TestDurationAndSelectorAreKeptAsTheyAreToBe(t *testing.T) {
 	t.Parallel()
-	c := cluster(t)
+	c := house.Cluster(t)
 	ns := c.Namespace(t)
 	ro := sharded(t, ns, "nobody", one)
-	create(t, c, ro)
+	house.Create(t, c, ro)
 	patchStatus(t, c, ro, `{"status":{"duration":{"rolloutStartedAt":"2026-01-02T03:04:05Z","completionStatus":"Promoted","totalManualPauseDurationSeconds":7}}}`)
 	got := &rollouts.Rollout{}
 	if err := c.Objects.Get(t.Context(), client.ObjectKeyFromObject(ro), got); err != nil {

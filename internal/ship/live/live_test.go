@@ -4,174 +4,49 @@ package live_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
-	"github.com/go-logr/logr"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	"sigs.k8s.io/yaml"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
-	"github.com/fairway-dev/fairway/config/crd"
 	"github.com/fairway-dev/fairway/internal/kube/kubetest"
+	"github.com/fairway-dev/fairway/internal/ship/live/house"
 	"github.com/fairway-dev/fairway/internal/ship/rollout"
 )
 
 func TestMain(m *testing.M) { kubetest.Main(m) }
 
-// kinds of argoproj.io, by the names of their definitions.
-var kinds = []string{"rollouts.argoproj.io", "analysistemplates.argoproj.io", "clusteranalysistemplates.argoproj.io",
-	"analysisruns.argoproj.io", "experiments.argoproj.io"}
-
+// current is the controller that all tests but those that start their own share.
 var (
-	once    sync.Once
-	quiet   sync.Once
-	running *kubetest.Cluster
-	current *house
-	crds    error
+	mu      sync.Mutex
+	current *wiring
 )
 
-// cluster is the package's cluster with the kinds installed, and no controller of Rollouts.
-func cluster(t testing.TB) *kubetest.Cluster {
-	t.Helper()
-	c := kubetest.Start(t, rollouts.AddToScheme, apiextensionsv1.AddToScheme)
-	once.Do(func() { running, crds = c, install(c) })
-	if crds != nil {
-		t.Fatalf("installing the kinds: %v", crds)
-	}
-	return c
-}
-
-func install(c *kubetest.Cluster) error {
-	ctx, cancel := context.WithTimeout(context.Background(), kubetest.Patience)
-	defer cancel()
-	for _, name := range kinds {
-		b, err := crd.Definition(name, os.Getenv("FAIRWAY_TEST_SMALL") != "")
-		if err != nil {
-			return err
-		}
-		def := &apiextensionsv1.CustomResourceDefinition{}
-		if err := json.Unmarshal(b, def); err != nil {
-			return err
-		}
-		if err := c.Objects.Create(ctx, def); err != nil && !apierrors.IsAlreadyExists(err) {
-			return err
-		}
-	}
-	for _, list := range []client.ObjectList{&rollouts.RolloutList{}, &argo.AnalysisTemplateList{}, &argo.ClusterAnalysisTemplateList{}, &argo.AnalysisRunList{}, &argo.ExperimentList{}} {
-		for c.Objects.List(ctx, list) != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			time.Sleep(20 * time.Millisecond)
-		}
-	}
-	return nil
-}
-
-// house is a manager with the controller of Rollouts in it.
-type house struct {
+// wiring is a manager with the controller of Rollouts in it.
+type wiring struct {
 	controller *rollout.Controller
 	events     *rollout.Events
-	writes     *counting
+	writes     *house.Writes
 	end        func()
 }
 
-// counting counts a client's writes by what they write.
-type counting struct {
-	client.Client
-	mu sync.Mutex
-	by map[string]int
-}
-
-func (c *counting) note(verb string, obj client.Object) {
-	if _, ok := obj.(*corev1.Event); ok {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.by[fmt.Sprintf("%s %s %T", obj.GetNamespace(), verb, obj)]++
-}
-
-// of a namespace so far.
-func (c *counting) of(ns string) (n int, what []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, k := range slices.Sorted(maps.Keys(c.by)) {
-		if rest, ok := strings.CutPrefix(k, ns+" "); ok {
-			n += c.by[k]
-			what = append(what, fmt.Sprintf("%d× %s", c.by[k], rest))
-		}
-	}
-	return n, what
-}
-
-// Create implements client.Client.
-func (c *counting) Create(ctx context.Context, obj client.Object, o ...client.CreateOption) error {
-	c.note("create", obj)
-	return c.Client.Create(ctx, obj, o...)
-}
-
-// Patch implements client.Client.
-func (c *counting) Patch(ctx context.Context, obj client.Object, p client.Patch, o ...client.PatchOption) error {
-	c.note("patch", obj)
-	return c.Client.Patch(ctx, obj, p, o...)
-}
-
-// Delete implements client.Client.
-func (c *counting) Delete(ctx context.Context, obj client.Object, o ...client.DeleteOption) error {
-	c.note("delete", obj)
-	return c.Client.Delete(ctx, obj, o...)
-}
-
-// SubResource implements client.Client.
-func (c *counting) SubResource(name string) client.SubResourceClient {
-	return countingSub{c.Client.SubResource(name), c, name}
-}
-
-type countingSub struct {
-	client.SubResourceClient
-	c    *counting
-	name string
-}
-
-// Patch implements client.SubResourceWriter.
-func (s countingSub) Patch(ctx context.Context, obj client.Object, p client.Patch, o ...client.SubResourcePatchOption) error {
-	s.c.note("patch "+s.name, obj)
-	return s.SubResourceClient.Patch(ctx, obj, p, o...)
-}
-
-// Create implements client.SubResourceWriter.
-func (s countingSub) Create(ctx context.Context, obj, sub client.Object, o ...client.SubResourceCreateOption) error {
-	s.c.note("create "+s.name, obj)
-	return s.SubResourceClient.Create(ctx, obj, sub, o...)
-}
-
 // serve is the cluster with the controller running.
-func serve(t testing.TB) (*kubetest.Cluster, *house) {
+func serve(t testing.TB) (*kubetest.Cluster, *wiring) {
 	t.Helper()
-	c := cluster(t)
+	c := house.Cluster(t)
 	mu.Lock()
 	defer mu.Unlock()
 	if current == nil {
@@ -180,37 +55,20 @@ func serve(t testing.TB) (*kubetest.Cluster, *house) {
 	return c, current
 }
 
-var mu sync.Mutex
-
 // start a controller. With an instance, it carries out Rollouts with that label alone.
-func start(t testing.TB, c *kubetest.Cluster, change func(*rollout.Controller)) *house {
+func start(t testing.TB, c *kubetest.Cluster, change func(*rollout.Controller)) *wiring {
 	t.Helper()
 	return startWith(t, c, change, nil)
 }
 
 // startWith is start with a client between the controller and the API server.
-func startWith(t testing.TB, c *kubetest.Cluster, change func(*rollout.Controller), between func(client.Client) client.Client) *house {
+func startWith(t testing.TB, c *kubetest.Cluster, change func(*rollout.Controller), between func(client.Client) client.Client) *wiring {
 	t.Helper()
-	cfg := rest.CopyConfig(c.Config)
-	cfg.ContentType, cfg.AcceptContentTypes = "", ""
-	again := true
-	quiet.Do(func() { ctrllog.SetLogger(logr.Discard()) })
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	h := &house{writes: &counting{by: map[string]int{}}}
-	m, err := manager.New(cfg, manager.Options{Scheme: c.Scheme, Metrics: metricsserver.Options{BindAddress: "0"},
-		Cache:      ctrlcache.Options{ByObject: rollout.Cached(), DefaultTransform: ctrlcache.TransformStripManagedFields()},
-		Controller: config.Controller{SkipNameValidation: &again},
-		NewClient: func(cfg *rest.Config, o client.Options) (client.Client, error) {
-			inner, err := client.New(cfg, o)
-			if err == nil && between != nil {
-				inner = between(inner)
-			}
-			h.writes.Client = inner
-			return h.writes, err
-		}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := &wiring{}
+	var m manager.Manager
+	m, h.writes = house.Manager(t, c, house.Options{Between: between,
+		Cache: ctrlcache.Options{ByObject: rollout.Cached(), DefaultTransform: ctrlcache.TransformStripManagedFields()}})
 	h.events = rollout.NewEvents(h.writes, "fairway", log)
 	h.controller = &rollout.Controller{Events: h.events, FieldOwner: "fairway", Log: log}
 	if change != nil {
@@ -232,25 +90,6 @@ func startWith(t testing.TB, c *kubetest.Cluster, change func(*rollout.Controlle
 		}
 	}
 	return h
-}
-
-// read an object of YAML into a namespace.
-func read[T client.Object](t testing.TB, obj T, ns, text string) T {
-	t.Helper()
-	if err := yaml.Unmarshal([]byte(text), obj); err != nil {
-		t.Fatal(err)
-	}
-	obj.SetNamespace(ns)
-	return obj
-}
-
-func create(t testing.TB, c *kubetest.Cluster, objs ...client.Object) {
-	t.Helper()
-	for _, o := range objs {
-		if err := c.Objects.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // patch an object as kubectl and its plugins do.

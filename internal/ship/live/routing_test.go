@@ -16,6 +16,7 @@ import (
 
 	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/internal/kube/kubetest"
+	"github.com/fairway-dev/fairway/internal/ship/live/house"
 	"github.com/fairway-dev/fairway/internal/ship/rollout"
 )
 
@@ -47,8 +48,8 @@ spec:
 // routed is a healthy Rollout behind an Ingress.
 func routed(t testing.TB, c *kubetest.Cluster, ns string) *rollouts.Rollout {
 	t.Helper()
-	ro := read(t, &rollouts.Rollout{}, ns, routedByNginx)
-	create(t, c, service(ns, "web"), service(ns, "web-canary"), read(t, &networkingv1.Ingress{}, ns, webIngress), ro)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, routedByNginx)
+	house.Create(t, c, service(ns, "web"), service(ns, "web-canary"), house.Read(t, &networkingv1.Ingress{}, ns, webIngress), ro)
 	return await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 }
 
@@ -96,10 +97,10 @@ func TestIngressLeadsToTheStableServiceWhenItsRolloutIsGone(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, strings.Replace(routedByNginx, "nginx: {stableIngress: web}", "alb: {ingress: web, servicePort: 80}", 1))
-	ingress := read(t, &networkingv1.Ingress{}, ns, strings.Replace(strings.Replace(webIngress, "number: 80", "name: use-annotation", 1), "ingressClassName: nginx", "ingressClassName: alb", 1))
+	ro := house.Read(t, &rollouts.Rollout{}, ns, strings.Replace(routedByNginx, "nginx: {stableIngress: web}", "alb: {ingress: web, servicePort: 80}", 1))
+	ingress := house.Read(t, &networkingv1.Ingress{}, ns, strings.Replace(strings.Replace(webIngress, "number: 80", "name: use-annotation", 1), "ingressClassName: nginx", "ingressClassName: alb", 1))
 	ingress.Annotations = map[string]string{"team": "shop"}
-	create(t, c, service(ns, "web"), service(ns, "web-canary"), ingress, ro)
+	house.Create(t, c, service(ns, "web"), service(ns, "web-canary"), ingress, ro)
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 	patch(t, c, ro, image("2"))
 	await(t, c, ro, argo.RolloutPhasePaused, at(1))
@@ -126,9 +127,9 @@ func TestMissingKindOfARouterIsAProblemOfTheRollout(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, routedByNginx)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, routedByNginx)
 	ro.Spec.Strategy.Canary.TrafficRouting = &argo.RolloutTrafficRouting{Traefik: &argo.TraefikTrafficRouting{WeightedTraefikServiceName: "web"}}
-	create(t, c, service(ns, "web"), service(ns, "web-canary"), ro)
+	house.Create(t, c, service(ns, "web"), service(ns, "web-canary"), ro)
 	got := await(t, c, ro, argo.RolloutPhaseDegraded, nil)
 	t.Log(got.Status.Message)
 }

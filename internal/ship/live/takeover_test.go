@@ -18,6 +18,7 @@ import (
 
 	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/internal/kube/kubetest"
+	"github.com/fairway-dev/fairway/internal/ship/live/house"
 	"github.com/fairway-dev/fairway/internal/ship/rollout"
 )
 
@@ -28,10 +29,10 @@ func TestControllerStandsAsideWhileThePeerHoldsItsLease(t *testing.T) {
 	holder, seconds, now := "argo-rollouts-1", int32(3), metav1.NowMicro()
 	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "argo-rollouts-controller-lock"},
 		Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &now}}
-	create(t, c, lease)
+	house.Create(t, c, lease)
 	time.Sleep(100 * time.Millisecond) // the watch of Leases and that of Rollouts are not one
-	ro := read(t, &rollouts.Rollout{}, ns, one)
-	create(t, c, ro)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, one)
+	house.Create(t, c, ro)
 	got := kubetest.Eventually(t, c, ro, func(ro *rollouts.Rollout) string {
 		for _, cond := range ro.Status.Conditions {
 			if cond.Type == rollout.ConditionConflict {
@@ -55,7 +56,7 @@ func TestControllerStandsAsideWhileThePeerHoldsItsLease(t *testing.T) {
 
 // sharded is a Rollout that only the controller of an instance carries out.
 func sharded(t *testing.T, ns, instance, text string) *rollouts.Rollout {
-	ro := read(t, &rollouts.Rollout{}, ns, text)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, text)
 	ro.Labels = map[string]string{argo.LabelKeyControllerInstanceID: instance}
 	return ro
 }
@@ -68,10 +69,10 @@ func instance(name string) func(*rollout.Controller) {
 // with the same pods.
 func TestUpdateOfThePeerIsTakenOverWithNoPodRestarted(t *testing.T) {
 	t.Parallel()
-	c := cluster(t)
+	c := house.Cluster(t)
 	ns := c.Namespace(t)
 	ro := sharded(t, ns, "takeover", four)
-	create(t, c, ro)
+	house.Create(t, c, ro)
 	old, fresh := peerSet(t, c, ro, "5d8f7c9b4f", "1", 3, "web:1"), peerSet(t, c, ro, "7c6d8b5f9d", "2", 1, "web:2")
 	patch(t, c, ro, image("2"))
 	patch(t, c, ro, `{"metadata":{"annotations":{"rollout.argoproj.io/revision":"2"}}}`)
@@ -126,7 +127,7 @@ func peerSet(t *testing.T, c *kubetest.Cluster, ro *rollouts.Rollout, hash, revi
 	if ro.UID != "" {
 		rs.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(ro, rollout.Kind)}
 	}
-	create(t, c, rs)
+	house.Create(t, c, rs)
 	return rs
 }
 
@@ -146,7 +147,7 @@ func TestReplicaSetsLeftByADeletedRolloutAreAdoptedByTheNextOne(t *testing.T) {
 	t.Parallel()
 	c, _ := serve(t)
 	ns := c.Namespace(t)
-	ro := read(t, &rollouts.Rollout{}, ns, one)
+	ro := house.Read(t, &rollouts.Rollout{}, ns, one)
 	rs := peerSet(t, c, ro, rollout.Hash(&ro.Spec.Template, nil), "4", 1, "web:1")
 	kubetest.Eventually(t, c, rs, func(rs *appsv1.ReplicaSet) string {
 		if rs.Status.AvailableReplicas != 1 {
@@ -155,7 +156,7 @@ func TestReplicaSetsLeftByADeletedRolloutAreAdoptedByTheNextOne(t *testing.T) {
 		return ""
 	})
 	before := pods(t, c, ns)
-	create(t, c, ro)
+	house.Create(t, c, ro)
 	await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 	if after := pods(t, c, ns); !sameKeys(before, after) {
 		t.Errorf("pods before %v, after %v", before, after)
@@ -221,14 +222,14 @@ func (s dyingSub) Patch(ctx context.Context, obj client.Object, p client.Patch, 
 
 func TestUpdateGoesOnWhereverItsControllerWasKilled(t *testing.T) {
 	t.Parallel()
-	c := cluster(t)
+	c := house.Cluster(t)
 	for writes := range int32(8) {
 		name := fmt.Sprintf("killed-after-%d-writes", writes)
 		t.Run(name, func(t *testing.T) {
 			ns := c.Namespace(t)
 			ro := sharded(t, ns, name, strings.Replace(one, "3s", "1s", 1))
 			first := start(t, c, instance(name))
-			create(t, c, ro)
+			house.Create(t, c, ro)
 			await(t, c, ro, argo.RolloutPhaseHealthy, nil)
 			first.end()
 			d := &dying{dead: make(chan struct{})}

@@ -86,7 +86,7 @@ spec:
 		}
 		return ""
 	})
-	t.Logf("writes: %v", h.writes.in(ns))
+	t.Logf("writes: %v", h.writes.In(ns))
 	for _, reason := range []string{"Normal ExperimentPending", "Normal ExperimentRunning", "Normal ExperimentSuccessful", "Normal TemplateRunning", "Normal AnalysisRunSuccessful"} {
 		h.told.until(t, ns, func(got []string) string {
 			if !slices.Contains(got, reason) {
@@ -167,7 +167,7 @@ spec:
 	})
 }
 
-func hash(t *testing.T, h *house, ns, set string) string {
+func hash(t *testing.T, h *wiring, ns, set string) string {
 	t.Helper()
 	rs := &appsv1.ReplicaSet{}
 	if err := h.Objects.Get(t.Context(), types.NamespacedName{Namespace: ns, Name: set}, rs); err != nil {

@@ -28,7 +28,7 @@ import (
 func TestMain(m *testing.M) { kubetest.Main(m) }
 
 // ends waits for a run to end.
-func ends(t *testing.T, h *house, ns, name string, want argo.AnalysisPhase) *argo.AnalysisRun {
+func ends(t *testing.T, h *wiring, ns, name string, want argo.AnalysisPhase) *argo.AnalysisRun {
 	t.Helper()
 	run := kubetest.Eventually(t, h.Cluster, &argo.AnalysisRun{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}, func(r *argo.AnalysisRun) string {
 		if r.Status.Phase.Completed() {
@@ -93,7 +93,7 @@ func TestAJobThatSucceedsFailsOrCannotStartGivesTheVerdict(t *testing.T) {
 				}
 				return ""
 			})
-			if got := h.writes.in(ns); len(got) != 3 {
+			if got := h.writes.In(ns); len(got) != 3 {
 				t.Errorf("%d writes: %v", len(got), got)
 			}
 		})
