@@ -1,6 +1,14 @@
 package cli
 
-import "testing"
+import (
+	"context"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"testing"
+	"time"
+)
 
 func TestMemoryIsGivenBackOnlyByAClusterThatRests(t *testing.T) {
 	t.Parallel()
@@ -24,5 +32,53 @@ func TestTheHeapIsRead(t *testing.T) {
 	t.Parallel()
 	if u := readHeapUse(); u.allocated == 0 || u.held == 0 {
 		t.Errorf("%+v", u)
+	}
+}
+
+func TestTheHeapMayGrowWithinItsRoom(t *testing.T) {
+	t.Parallel()
+	const mb = 1 << 20
+	last := gcMost
+	for live := uint64(0); live < 4000*mb; live += 10 * mb {
+		g := growth(live)
+		if g > last || g < gcLeast || g > gcMost {
+			t.Fatalf("%d MB live: %d %% after %d %%", live/mb, g, last)
+		}
+		if heap := live + live*uint64(g)/100; heap > heapRoom && g != gcLeast {
+			t.Errorf("%d MB live may grow to %d MB", live/mb, heap/mb)
+		}
+		last = g
+	}
+	if growth(200*mb) != gcMost || growth(2000*mb) != gcLeast {
+		t.Error("a small heap may grow most, a large one least")
+	}
+}
+
+func TestCollectionsArePacedUntilTheEnd(t *testing.T) {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		t.Skip("the environment chooses")
+	}
+	percent := func() uint64 {
+		runtime.GC()
+		s := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(s)
+		return s[0].Value.Uint64()
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	ctx, cancel := context.WithCancel(t.Context())
+	paceCollections(ctx)
+	for end := time.Now().Add(time.Minute); percent() != gcMost; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("collected at %d %% growth", percent())
+		}
+	}
+	cancel()
+	percent() // what is under way ends
+	debug.SetGCPercent(90)
+	for range 5 {
+		time.Sleep(time.Millisecond)
+		if p := percent(); p != 90 {
+			t.Fatalf("%d %% was set after the end", p)
+		}
 	}
 }

@@ -166,6 +166,9 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 	slog.SetDefault(log) // the terminal is for the user
 	start, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not ready after %v", startWithin))
 	defer cancel()
+	running, stopped := context.WithCancel(ctx)
+	defer stopped()
+	paceCollections(running)
 	began := time.Now()
 	cluster, err := platform.Up(start, o)
 	if err != nil {
@@ -175,10 +178,8 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 		return err
 	}
 	f.greet(s, cluster, time.Since(began))
-	collectOften()
 	debug.FreeOSMemory() // a start leaves as much garbage as it leaves data
 	var memory sync.WaitGroup
-	running, stopped := context.WithCancel(ctx)
 	memory.Go(func() { giveBackMemory(running) })
 	select {
 	case <-ctx.Done():

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,10 +22,12 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	fairway "github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
 	vnet "github.com/fairway-dev/fairway/internal/kube/virtual/net"
+	"github.com/fairway-dev/fairway/internal/platform/why"
 )
 
 // patience is far longer than anything takes, so that a busy machine fails no test.
@@ -173,6 +176,23 @@ func programObjects(t *testing.T, c *Cluster) {
 		}
 		return ""
 	})
+	scheme, err := newScheme(c.On)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, err := ctrlclient.New(c.Plane.Config(), ctrlclient.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	explain := why.Explainers()[0].Explain
+	for pod, rule := range map[string]string{fmt.Sprintf("short-%d", (n-1)/50): "Program short", "web": "image table"} {
+		a, err := explain(t.Context(), reader, ctrlclient.ObjectKey{Namespace: "default", Name: pod}, time.Now())
+		if err != nil || !slices.ContainsFunc(a.Evidence, func(e why.Evidence) bool {
+			return e.Source == "virtual container app" && strings.Contains(e.Detail, rule)
+		}) {
+			t.Errorf("why pod/%s does not name the rule %q: %+v, %v", pod, rule, a, err)
+		}
+	}
 }
 
 func jsonConfig(c *Cluster) *rest.Config {

@@ -11,6 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	fairway "github.com/fairway-dev/fairway/api/v1alpha1"
 )
 
 func explainPod(ctx context.Context, c client.Reader, key client.ObjectKey, now time.Time) (*Answer, error) {
@@ -31,16 +33,21 @@ func podAnswer(ctx context.Context, c client.Reader, pod *corev1.Pod, now time.T
 	switch {
 	case a.Code == corev1.PodReasonUnschedulable:
 		return a, a.placement(ctx, c, pod)
-	case pod.Spec.NodeName != "" && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed:
-		return a, a.onNode(ctx, c, pod.Spec.NodeName)
+	case pod.Spec.NodeName != "":
+		return a, a.onNode(ctx, c, pod)
 	}
 	return a, nil
 }
 
-// onNode lets the state of the pod's node go before all else: what a silent node last said of a pod is old.
-func (a *Answer) onNode(ctx context.Context, c client.Reader, name string) error {
+// onNode lets the state of the pod's node go before all else until the pod has ended: what a silent node last said of it is
+// old. For a node without a machine it says what the containers were told to do.
+func (a *Answer) onNode(ctx context.Context, c client.Reader, pod *corev1.Pod) error {
 	var n corev1.Node
+	name, over := pod.Spec.NodeName, pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	err := c.Get(ctx, client.ObjectKey{Name: name}, &n)
+	if apierrors.IsNotFound(err) && over {
+		return nil
+	}
 	if apierrors.IsNotFound(err) {
 		a.block("NodeGone", "its node %s does not exist any more", name).then("the pod garbage collector deletes it within 2 minutes", time.Time{})
 		return nil
@@ -48,11 +55,14 @@ func (a *Answer) onNode(ctx context.Context, c client.Reader, name string) error
 	if err != nil {
 		return fmt.Errorf("reading its node: %w", err)
 	}
-	if r := nodeCondition(&n, corev1.NodeReady); r == nil || r.Status != corev1.ConditionTrue {
+	if r := nodeCondition(&n, corev1.NodeReady); !over && (r == nil || r.Status != corev1.ConditionTrue) {
 		below := Node(&n, nil)
 		a.Evidence = nil
 		a.inherit(below)
 		a.Try = below.Try
+	}
+	if n.Labels[fairway.LabelVirtual] == "true" {
+		return a.played(ctx, c, pod)
 	}
 	return nil
 }
