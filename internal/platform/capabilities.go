@@ -40,12 +40,12 @@ type RoleRule struct {
 	Rule      rbacv1.PolicyRule
 }
 
-// Capabilities lists every capability in the order in which they are set up.
-func Capabilities() []Capability {
+// Capabilities lists every capability in the order in which they are set up. What they need may hang on the options.
+func Capabilities(o RolloutOptions) []Capability {
 	return []Capability{
 		programsCapability(),
 		metricsCapability(),
-		rolloutsCapability(),
+		rolloutsCapability(o),
 	}
 }
 
@@ -118,6 +118,6 @@ func rules(on []Capability) (cluster []rbacv1.PolicyRule, roles []RoleRule) {
 
 // Check reports a name that no capability has.
 func (s Switches) Check() error {
-	_, err := s.choose(Capabilities(), true)
+	_, err := s.choose(Capabilities(RolloutOptions{}), true)
 	return err
 }

@@ -34,7 +34,7 @@ func TestSwitchesChooseCapabilities(t *testing.T) {
 
 func TestSwitchedOffCapabilityLeavesNoRight(t *testing.T) {
 	t.Parallel()
-	on, err := Switches{"-metrics,-rollouts"}.choose(Capabilities(), true)
+	on, err := Switches{"-metrics,-rollouts"}.choose(Capabilities(RolloutOptions{}), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestSwitchedOffCapabilityLeavesNoRight(t *testing.T) {
 
 func TestEveryCapabilityIsDescribedAndItsKindsAreCarried(t *testing.T) {
 	t.Parallel()
-	for _, c := range Capabilities() {
+	for _, c := range Capabilities(RolloutOptions{}) {
 		if c.Purpose == "" || c.Setup == nil {
 			t.Errorf("%s has no purpose or no setup", c.Name)
 		}

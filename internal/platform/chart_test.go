@@ -24,7 +24,7 @@ func chartRights(t *testing.T) string {
 	var out strings.Builder
 	out.WriteString("# Generated from the capabilities: go test ./internal/platform -run Chart -update\n")
 	grantChart(t, &out, "fairway", nil, controllerRoles)
-	on, err := Switches(nil).choose(Capabilities(), false)
+	on, err := Switches(nil).choose(Capabilities(RolloutOptions{}), false)
 	if err != nil {
 		t.Fatal(err)
 	}

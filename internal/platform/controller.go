@@ -32,7 +32,7 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	klog.SetLogger(logrOf(o.Log)) // upstream's libraries log through it
-	on, err := o.Capabilities.choose(Capabilities(), false)
+	on, err := o.Capabilities.choose(Capabilities(o.Rollouts), false)
 	if err != nil {
 		return err
 	}

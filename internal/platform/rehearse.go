@@ -114,7 +114,7 @@ func rehearsed(doc *play.Document) []Capability {
 	}
 	var on []Capability
 	if named(rollouts.GroupVersion.String()) {
-		on = append(on, rolloutsCapability())
+		on = append(on, rolloutsCapability(RolloutOptions{}))
 	}
 	return on
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	rbacv1 "k8s.io/api/rbac/v1"
+	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
@@ -21,13 +23,13 @@ import (
 var rolloutKinds = []string{"rollouts", "analysistemplates", "clusteranalysistemplates", "analysisruns", "experiments"}
 
 // rolloutsCapability carries out Rollouts, AnalysisRuns and Experiments.
-func rolloutsCapability() Capability {
+func rolloutsCapability(o RolloutOptions) Capability {
 	group := rollouts.GroupVersion.Group
 	c := Capability{
 		Name: "rollouts", Purpose: "canary and blue-green updates, analysis and experiments by the API of Argo Rollouts", Default: true,
 		AddToScheme: rollouts.AddToScheme,
-		Cached:      rollout.Cached,
-		Rules:       mergeRules(rollout.Rules(), analysis.Rules(), experiment.Rules()),
+		Cached:      func() map[client.Object]ctrlcache.ByObject { return rollout.Cached(o.InstanceID) },
+		Rules:       mergeRules(rollout.Rules(o.InstanceID), analysis.Rules(), experiment.Rules()),
 		Roles: []RoleRule{{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"},
 			ResourceNames: []string{plugin.ConfigMapName}, Verbs: []string{"get", "list", "watch"}}}},
 		Readers: []rbacv1.PolicyRule{{APIGroups: []string{group}, Verbs: []string{"get", "list", "watch"},

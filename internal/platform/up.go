@@ -91,7 +91,7 @@ func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
 }
 
 func (c *Cluster) start(ctx context.Context, o UpOptions) error {
-	on, err := o.Capabilities.choose(Capabilities(), true)
+	on, err := o.Capabilities.choose(Capabilities(o.Rollouts), true)
 	if err != nil {
 		return err
 	}

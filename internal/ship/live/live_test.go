@@ -68,7 +68,7 @@ func startWith(t testing.TB, c *kubetest.Cluster, change func(*rollout.Controlle
 	h := &wiring{}
 	var m manager.Manager
 	m, h.writes = house.Manager(t, c, house.Options{Between: between,
-		Cache: ctrlcache.Options{ByObject: rollout.Cached(), DefaultTransform: ctrlcache.TransformStripManagedFields()}})
+		Cache: ctrlcache.Options{ByObject: rollout.Cached(""), DefaultTransform: ctrlcache.TransformStripManagedFields()}})
 	h.events = rollout.NewEvents(h.writes, "fairway", log)
 	h.controller = &rollout.Controller{Events: h.events, FieldOwner: "fairway", Log: log}
 	if change != nil {

@@ -104,7 +104,7 @@ func (c *Controller) SetUp(ctx context.Context, m manager.Manager) error {
 	}
 	c.states = map[types.NamespacedName]*state{}
 	s, w := &stores{}, &written{}
-	c.observer = observer{stores: s, written: w, versions: c.Versions, dataPath: c.DataPath}
+	c.observer = observer{stores: s, written: w, versions: c.Versions, dataPath: c.DataPath, instanceID: c.InstanceID}
 	c.metrics = newMetrics(s, c.Events)
 	c.actor = actor{client: m.GetClient(), stores: s, written: w, owner: client.FieldOwner(c.FieldOwner), log: c.Log,
 		reports: &reporter{events: c.Events, metrics: c.metrics, log: c.Log}, ask: c.ask, refused: c.refused}

@@ -25,11 +25,11 @@ import (
 )
 
 // Cached is what the manager's cache has to know: of Rollouts it keeps whether Argo Rollouts' controller writes them, and of
-// Leases it watches that controller's alone.
-func Cached() map[client.Object]ctrlcache.ByObject {
+// Leases it watches that controller's alone, of the instance.
+func Cached(instanceID string) map[client.Object]ctrlcache.ByObject {
 	return map[client.Object]ctrlcache.ByObject{
 		&rollouts.Rollout{}:     {Transform: KeepPeerWrites},
-		&coordinationv1.Lease{}: {Field: fields.OneTermEqualSelector("metadata.name", peerLease)},
+		&coordinationv1.Lease{}: {Field: fields.OneTermEqualSelector("metadata.name", PeerLease(instanceID))},
 	}
 }
 

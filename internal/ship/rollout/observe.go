@@ -27,6 +27,8 @@ type observer struct {
 	written  *written
 	versions traffic.Versions
 	dataPath traffic.DataPath // nil = none
+	// instanceID of the objects that are carried out.
+	instanceID string
 
 	mu    sync.Mutex
 	memos map[types.UID]*memo

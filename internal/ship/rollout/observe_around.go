@@ -195,9 +195,8 @@ func (l *look) routed(ref traffic.Ref) error {
 
 // Argo Rollouts' own controller, as it shows in a cluster.
 const (
-	peerLease   = "argo-rollouts-controller-lock" // of its leader election
-	peerManager = "rollouts-controller"           // its field manager
-	peerFor     = 60 * time.Second                // after its last write of a status it may be there still
+	peerManager = "rollouts-controller" // its field manager
+	peerFor     = 60 * time.Second      // after its last write of a status it may be there still
 )
 
 // peer is Argo Rollouts' controller, if it acts on an object: it holds its lease, or it has written the status lately.
@@ -211,7 +210,7 @@ func (o *observer) peer(obj client.Object, now time.Time) *Peer {
 	if ix := o.stores.have(leaseKind); ix != nil {
 		for _, g := range ix.List() {
 			l, ok := g.(*coordinationv1.Lease)
-			if !ok || l.Name != peerLease || l.Spec.RenewTime == nil || l.Spec.LeaseDurationSeconds == nil || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" {
+			if !ok || l.Name != PeerLease(o.instanceID) || l.Spec.RenewTime == nil || l.Spec.LeaseDurationSeconds == nil || l.Spec.HolderIdentity == nil || *l.Spec.HolderIdentity == "" {
 				continue
 			}
 			note(fmt.Sprintf("the controller of Argo Rollouts holds Lease %s/%s", l.Namespace, l.Name),

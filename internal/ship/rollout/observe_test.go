@@ -108,7 +108,7 @@ func TestThePeerIsKnownByItsLeaseAndByItsWrites(t *testing.T) {
 	}
 	lease := func(holder string, ago time.Duration) *coordinationv1.Lease {
 		at, seconds := metav1.NewMicroTime(now.Add(-ago)), int32(15)
-		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "argo-rollouts", Name: peerLease},
+		return &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: "argo-rollouts", Name: PeerLease("")},
 			Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, RenewTime: &at, LeaseDurationSeconds: &seconds}}
 	}
 	for name, c := range map[string]struct {
