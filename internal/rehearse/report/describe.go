@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
@@ -73,6 +74,34 @@ func (r *Report) describeReplicas() string {
 	}
 	peak, at, _ := r.Series.extreme(total)
 	return fmt.Sprintf("Between %s and %s pods are ready, most at %s", grouped(slices.Min(total), 0), grouped(peak, 0), r.clock(at))
+}
+
+func (r *Report) describeUpdates() string {
+	var list []string
+	for _, c := range r.Series.Columns {
+		if c.Metric != record.MetricNewWeight || len(c.Values) == 0 {
+			continue
+		}
+		workload := c.Labels["workload"]
+		updates, aborted := 0, 0
+		for _, u := range r.Updates {
+			if u.Workload == workload {
+				updates++
+				if u.Outcome == record.UpdateAborted {
+					aborted++
+				}
+			}
+		}
+		text := fmt.Sprintf("%s: %s", shortName(workload), plural(updates, "update"))
+		if aborted > 0 {
+			text += fmt.Sprintf(", %d aborted", aborted)
+		}
+		if end := c.Values[len(c.Values)-1]; !math.IsNaN(end) {
+			text += fmt.Sprintf(", %s of the traffic at the end", percent(significant(end, 3)))
+		}
+		list = append(list, text)
+	}
+	return strings.Join(list, "; ")
 }
 
 func (r *Report) describeNodes() string {

@@ -127,7 +127,7 @@ func (r *Report) data(shown []Entry, series int) pageData {
 	for _, c := range columns[:min(series, len(columns))] {
 		s := pageSerie{Metric: c.Metric, Labels: c.Labels}
 		switch c.Metric {
-		case record.MetricReady, record.MetricNodes, record.MetricCostPerHour, record.MetricCPUCapacity:
+		case record.MetricReady, record.MetricNodes, record.MetricCostPerHour, record.MetricCPUCapacity, record.MetricNewWeight:
 			s.Values = packOne(c.Values, false)
 		case record.MetricPodsPending, record.MetricErrors:
 			s.Values = packOne(c.Values, true)

@@ -14,7 +14,7 @@ import (
 
 // metricOrder ranks metrics by how much of the story they tell; what a crowded report drops comes from the end.
 var metricOrder = []string{
-	record.MetricRequests, record.MetricErrors, record.MetricLatencyP95, record.MetricReady, record.MetricDesired,
+	record.MetricRequests, record.MetricErrors, record.MetricLatencyP95, record.MetricNewWeight, record.MetricReady, record.MetricDesired,
 	record.MetricNodes, record.MetricCostPerHour, record.MetricPodsPending, record.MetricCPUDemand, record.MetricCPUCapacity,
 	record.MetricCPUUsed, record.MetricThrottled, record.MetricLatencyP50, record.MetricLatencyP99, record.MetricBalance,
 	record.MetricCPURequested, record.MetricMemoryUsed, record.MetricPodPending, record.MetricBurnRate,

@@ -12,7 +12,9 @@ import (
 // standing is where a Rollout stood at the end, in a few words.
 func standing(w record.Workload) string {
 	text := w.Strategy
-	if w.Step != "" {
+	if all, passed := strings.CutSuffix(w.Step, " passed"); passed {
+		text += ", steps passed: " + all
+	} else if w.Step != "" {
 		text += ", step " + w.Step
 	}
 	if w.Phase != "" {

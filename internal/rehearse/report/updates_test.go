@@ -21,6 +21,18 @@ func TestUpdatesAreShownInEveryForm(t *testing.T) {
 	}
 	run.Workloads[0].Strategy, run.Workloads[0].Step, run.Workloads[0].Phase, run.Workloads[0].Weight = "canary", "2 of 7: pause until promoted", "Paused", .1
 	run.Workloads[0].Service = "shop/frontend"
+	column := record.Column{ID: 1 << 20, Metric: record.MetricNewWeight, Labels: map[string]string{"workload": "Rollout/shop/frontend"}}
+	run.Columns = append(run.Columns, column)
+	for i := range run.Samples {
+		v := 1.0
+		switch i {
+		case len(run.Samples) / 2:
+			v = 0
+		case len(run.Samples) - 1:
+			v = .1
+		}
+		run.Samples[i].Values = append(run.Samples[i].Values, record.ColumnValue{ID: column.ID, Value: v})
+	}
 	s.Runs = []record.Run{run}
 	r := Build(s)
 	page, err := HTML(r)
@@ -36,6 +48,9 @@ func TestUpdatesAreShownInEveryForm(t *testing.T) {
 	}
 	if !strings.Contains(string(page), "canary, step 2 of 7: pause until promoted, Paused, 10 % of the traffic") {
 		t.Error("the service's card lacks where its Rollout stands")
+	}
+	if !strings.Contains(string(page), `id="p-updates"`) || !strings.Contains(string(page), "shop/frontend: 2 updates, 1 aborted, 10 % of the traffic at the end") {
+		t.Error("the page does not plot the traffic of the newest revision")
 	}
 	data, err := JSON(r)
 	if err != nil {

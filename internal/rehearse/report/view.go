@@ -160,6 +160,9 @@ func (v *view) plots(r *Report) {
 	if has(record.MetricLatencyP95) {
 		v.Plots = append(v.Plots, viewPlot{ID: "latency", Title: "Latency and failures", Select: "pick-load", SelectLabel: "Load", Summary: r.describeLatency(v.data.Load)})
 	}
+	if has(record.MetricNewWeight) {
+		v.Plots = append(v.Plots, viewPlot{ID: "updates", Title: "Traffic of the newest revision", Summary: r.describeUpdates()})
+	}
 	if has(record.MetricReady) {
 		v.Plots = append(v.Plots, viewPlot{ID: "replicas", Title: "Ready replicas", Summary: r.describeReplicas()})
 	}

@@ -320,6 +320,8 @@ if ($("#p-latency")) {
   });
   select.addEventListener("change", () => plot.refresh());
 }
+if ($("#p-updates")) new Plot("updates", () => all("rollout_weight_ratio").map(([s, i], k) =>
+  ({name: short(s.l.workload), v: values(i), color: color(k), dash: dashes[k % 8], step: true, unit: "%"})));
 if ($("#p-replicas")) new Plot("replicas", () => {
   const rows = all("replicas_ready").filter(([s]) => s.l.workload).map(([s, i]) => ({name: short(s.l.workload), v: values(i)}));
   const mean = v => { let s = 0; for (const x of v) s += x || 0; return s / v.length; };
