@@ -14,9 +14,10 @@ import (
 func controllerCommand(s Streams) *cobra.Command {
 	var f clusterFlags
 	var ship rolloutFlags
-	o := platform.ControllerOptions{LeaderElection: true, Namespace: platform.Namespace, MetricsAddress: ":8080", HealthAddress: ":8081", ListenAddress: ":6444"}
+	o := platform.ControllerOptions{LeaderElection: true, Namespace: platform.Namespace, MetricsAddress: ":8080", HealthAddress: ":8081", ListenAddress: ":6444", WebhookAddress: ":9443"}
 	var capabilities []string
 	var verbose int
+	var namespaced bool
 	c := &cobra.Command{
 		Use:   "controller",
 		Short: "Run Fairway's capabilities on an existing cluster",
@@ -43,14 +44,19 @@ leads and writes; all serve the metrics APIs.`,
 			if err := o.Capabilities.Check(); err != nil {
 				return usage(err)
 			}
-			if err := ship.take(&o); err != nil {
+			var err error
+			if o.Rollouts, err = ship.take(); err != nil {
 				return err
 			}
-			cfg, _, err := f.load()
+			o.MetricsAddress, o.HealthAddress = at("", ship.metricsPort, o.MetricsAddress), at("", ship.healthPort, o.HealthAddress)
+			cfg, namespace, err := f.load()
 			if err != nil {
 				return err
 			}
 			o.Config = cfg
+			if namespaced {
+				o.Only = namespace
+			}
 			level := slog.LevelInfo
 			if verbose > 0 {
 				level = slog.LevelDebug
@@ -65,7 +71,10 @@ leads and writes; all serve the metrics APIs.`,
 	}
 	fs := c.Flags()
 	f.add(fs)
-	ship.add(fs)
+	ship.add(c)
+	fs.BoolVar(&namespaced, "namespaced", false, "see and change one namespace only, that of --namespace: Roles are enough then, and what belongs to the whole cluster is left out")
+	fs.StringVarP(&f.namespace, "namespace", "n", "", "the namespace of --namespaced (default: that of the context, or of the pod)")
+	fs.StringVar(&o.WebhookAddress, "webhook-address", o.WebhookAddress, "where the admission webhooks are served (host:port); empty = nowhere, and they are taken away")
 	fs.StringSliceVar(&capabilities, "capabilities", nil, "switch capabilities on or off: -metrics,…")
 	fs.BoolVar(&o.LeaderElection, "leader-elect", o.LeaderElection, "let one of several replicas lead")
 	fs.StringVar(&o.Namespace, "system-namespace", o.Namespace, "the namespace of Fairway's own objects")

@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/fairway-dev/fairway/internal/platform"
@@ -19,24 +23,46 @@ type rolloutFlags struct {
 	healthPort    int
 }
 
-func (f *rolloutFlags) add(fs *pflag.FlagSet) {
-	v := &f.options.Versions
-	fs.StringVar(&f.options.InstanceID, "instance-id", "", "carry out only Rollouts, analysis runs and experiments whose label argo-rollouts.argoproj.io/controller-instance-id has this value (default: those without the label)")
-	fs.Int64Var(&f.resyncSeconds, "rollout-resync", 900, "seconds after which a Rollout is looked at although nothing has changed")
-	fs.IntVar(&f.options.Workers, "rollout-threads", 10, "how many Rollouts are looked at at once")
-	fs.StringVar(&v.Istio, "istio-api-version", "", "the version of networking.istio.io (default v1alpha3)")
-	fs.StringVar(&v.Ambassador, "ambassador-api-version", "", "group and version of Ambassador's Mappings (default getambassador.io/v2)")
-	fs.StringVar(&v.SMI, "traffic-split-api-version", "", "the version of split.smi-spec.io (default v1alpha1)")
-	fs.StringVar(&f.traefikGroup, "traefik-api-group", "", "the group of Traefik's kinds (default traefik.io)")
-	fs.StringVar(&v.Traefik, "traefik-api-version", "", "the version of Traefik's kinds (default traefik.io/v1alpha1)")
-	fs.IntVar(&f.metricsPort, "metricsPort", 0, "the port of Prometheus metrics on all addresses, in place of --metrics-address")
-	fs.IntVar(&f.healthPort, "healthzPort", 0, "the port of /healthz and /readyz on all addresses, in place of --health-address")
+// add the flags to `up` or `controller`.
+func (f *rolloutFlags) add(c *cobra.Command) {
+	group(c, "Flags for Rollouts, by the names of Argo Rollouts' controller", func(fs *pflag.FlagSet) {
+		v := &f.options.Versions
+		fs.StringVar(&f.options.InstanceID, "instance-id", "", "carry out only Rollouts, analysis runs and experiments whose label argo-rollouts.argoproj.io/controller-instance-id has this value (default: those without the label)")
+		fs.Int64Var(&f.resyncSeconds, "rollout-resync", 900, "seconds after which a Rollout is looked at although nothing has changed")
+		fs.IntVar(&f.options.Workers, "rollout-threads", 10, "how many Rollouts are looked at at once")
+		fs.StringVar(&v.Istio, "istio-api-version", "", "the version of networking.istio.io (default v1alpha3)")
+		fs.StringVar(&v.Ambassador, "ambassador-api-version", "", "group and version of Ambassador's Mappings (default getambassador.io/v2)")
+		fs.StringVar(&v.SMI, "traffic-split-api-version", "", "the version of split.smi-spec.io (default v1alpha1)")
+		fs.StringVar(&f.traefikGroup, "traefik-api-group", "", "the group of Traefik's kinds (default traefik.io)")
+		fs.StringVar(&v.Traefik, "traefik-api-version", "", "the version of Traefik's kinds (default traefik.io/v1alpha1)")
+		fs.IntVar(&f.metricsPort, "metricsPort", 0, metricsPortUsage[c.Name()])
+		fs.IntVar(&f.healthPort, "healthzPort", 0, healthPortUsage[c.Name()])
+		fs.BoolVar(&f.options.Strict, "strict", false, "refuse invalid Rollouts, templates, analysis runs and experiments when they are written (default: warn of them)")
+	})
 }
 
-// take puts what was given into the controller's options.
-func (f *rolloutFlags) take(o *platform.ControllerOptions) error {
+// What the ports of a command are for.
+var (
+	metricsPortUsage = map[string]string{
+		"controller": "the port of Prometheus metrics on all addresses, in place of --metrics-address",
+		"up":         "serve Prometheus metrics on this port of the --listen address as well (default: only in the cluster)"}
+	healthPortUsage = map[string]string{
+		"controller": "the port of /healthz and /readyz on all addresses, in place of --health-address",
+		"up":         "serve /healthz and /readyz on this port of the --listen address as well (default: only in the cluster)"}
+)
+
+// take checks what was given and puts it together.
+func (f *rolloutFlags) take() (platform.RolloutOptions, error) {
 	if f.resyncSeconds < 1 || f.options.Workers < 1 {
-		return usage(fmt.Errorf("--rollout-resync and --rollout-threads must be 1 or more"))
+		return f.options, usage(errors.New("--rollout-resync and --rollout-threads must be 1 or more"))
+	}
+	for _, p := range []struct {
+		flag string
+		port int
+	}{{"--metricsPort", f.metricsPort}, {"--healthzPort", f.healthPort}} {
+		if p.port < 0 || p.port > 65535 {
+			return f.options, usage(fmt.Errorf("%s %d is not a port; ports are 1 to 65535", p.flag, p.port))
+		}
 	}
 	f.options.Resync = time.Duration(f.resyncSeconds) * time.Second
 	if f.traefikGroup != "" {
@@ -46,12 +72,13 @@ func (f *rolloutFlags) take(o *platform.ControllerOptions) error {
 		}
 		f.options.Versions.Traefik = f.traefikGroup + "/" + version
 	}
-	if f.metricsPort != 0 {
-		o.MetricsAddress = fmt.Sprintf(":%d", f.metricsPort)
+	return f.options, nil
+}
+
+// at is the address of a port that was given on a host, else otherwise.
+func at(host string, port int, otherwise string) string {
+	if port == 0 {
+		return otherwise
 	}
-	if f.healthPort != 0 {
-		o.HealthAddress = fmt.Sprintf(":%d", f.healthPort)
-	}
-	o.Rollouts = f.options
-	return nil
+	return net.JoinHostPort(host, strconv.Itoa(port))
 }

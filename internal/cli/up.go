@@ -64,6 +64,7 @@ type upFlags struct {
 	stages       []string
 	stageMode    string
 	capabilities []string
+	ship         rolloutFlags
 }
 
 func upCommand(s Streams) *cobra.Command {
@@ -84,6 +85,7 @@ The cluster's state is kept in its data directory and survives a restart; Ctrl-C
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c.Context(), c.Flags(), s) },
 	}
 	f.add(c.Flags())
+	f.ship.add(c)
 	return c
 }
 
@@ -228,6 +230,10 @@ func (f *upFlags) options(fs *pflag.FlagSet, dir string) (platform.UpOptions, er
 	if err := f.kubernetesArgs(&o.ControlPlane); err != nil {
 		return o, usage(err)
 	}
+	if o.Rollouts, err = f.ship.take(); err != nil {
+		return o, err
+	}
+	o.MetricsAddress, o.HealthAddress = at(f.listen, f.ship.metricsPort, ""), at(f.listen, f.ship.healthPort, "")
 	o.NodeListen = f.nodeListen
 	o.Sockets, o.Egress = vnet.PodSockets(f.podSockets), f.egress == "allow"
 	for _, a := range f.capabilities {

@@ -20,7 +20,9 @@ type ControllerOptions struct {
 	MetricsAddress string // host:port of Prometheus metrics; "" = not served
 	HealthAddress  string // host:port of /healthz and /readyz; "" = not served
 	ListenAddress  string // host:port on which the metrics APIs are served
+	WebhookAddress string // host:port on which the admission webhooks are served; "" = not served, and taken away where they are
 	TakeOver       []string
+	Only           string // the one namespace that is seen and changed; "" = all
 	Kubelets       KubeletAccess
 	Rollouts       RolloutOptions
 	Log            *slog.Logger
@@ -47,13 +49,7 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 		return err
 	}
 	h := &House{Manager: m, Log: o.Log, Namespace: o.Namespace, TakeOver: o.TakeOver, Kubelets: o.Kubelets, Rollouts: o.Rollouts,
-		Listen: func(int) (net.Listener, error) {
-			l, err := net.Listen("tcp", o.ListenAddress)
-			if err != nil {
-				return nil, fmt.Errorf("--listen: %w", err)
-			}
-			return l, nil
-		}}
+		NoWebhooks: o.WebhookAddress == "", Listen: o.listen}
 	if err := h.setUp(ctx, on); err != nil {
 		return err
 	}
@@ -62,6 +58,19 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 		return fmt.Errorf("controllers: %w", err)
 	}
 	return nil
+}
+
+// listen on the address that was given for a port of the cluster.
+func (o *ControllerOptions) listen(port int) (net.Listener, error) {
+	flag, address := "--listen", o.ListenAddress
+	if port == webhookPort {
+		flag, address = "--webhook-address", o.WebhookAddress
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, err)
+	}
+	return l, nil
 }
 
 // controllerRoles are the rights the controller itself needs in its namespace: the leader's lease, and Events about it.

@@ -49,7 +49,7 @@ type House struct {
 	Log     *slog.Logger
 	// Nodes are the virtual nodes of this process; nil on an existing cluster.
 	Nodes VirtualNodes
-	// Listen opens a port of this process as the cluster reaches it.
+	// Listen opens a port of this process as the cluster reaches it; nil = nothing is served.
 	Listen func(port int) (net.Listener, error)
 	// TakeOver names the metrics APIs to take from another owner (resource, custom, external).
 	TakeOver []string
@@ -61,6 +61,8 @@ type House struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Rollouts says how Rollouts are carried out.
 	Rollouts RolloutOptions
+	// NoWebhooks takes the admission webhooks away in place of serving them.
+	NoWebhooks bool
 	// Look is how often what others may change (the serving certificate, the registered APIs) is looked at; 0 = a minute.
 	Look time.Duration
 
@@ -77,6 +79,8 @@ type RolloutOptions struct {
 	Workers int
 	// Resync is when a Rollout is looked at although nothing has changed; 0 = 15 minutes.
 	Resync time.Duration
+	// Strict refuses invalid objects at admission in place of warning of them.
+	Strict bool
 	// RefusePlugins, if not "", says why plugins do not run here.
 	RefusePlugins string
 }

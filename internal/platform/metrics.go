@@ -86,7 +86,7 @@ func setUpMetrics(ctx context.Context, h *House) error {
 		if err := m.AddReadyzCheck("metrics", func(*http.Request) error { return kubelets.Ready() }); err != nil {
 			return err
 		}
-		identity, err := h.newServing(ctx, api)
+		identity, err := h.newServing(ctx, api, MetricsService, servingSecret)
 		if err != nil {
 			return err
 		}
@@ -145,17 +145,28 @@ func (h *House) kubelets(server *metrics.Server) (*metrics.Kubelets, error) {
 
 // metricsEndpoint makes the Service of the metrics APIs lead to this process: it has no pod to select.
 func metricsEndpoint(ctx context.Context, c kubernetes.Interface, namespace string, at netip.Addr) error {
-	https, tcp, ready, port, name := "https", corev1.ProtocolTCP, true, int32(metricsPort), MetricsService
-	plain, plainPort := "metrics", int32(observePort)
-	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: corev1.ServiceSpec{
-		Ports: []corev1.ServicePort{{Name: https, Port: metricsServicePort, Protocol: tcp, TargetPort: intstr.FromInt32(port)},
-			{Name: plain, Port: plainPort, Protocol: tcp, TargetPort: intstr.FromInt32(plainPort)}}}}
+	return endpoint(ctx, c, namespace, MetricsService, at, endpointPort{"https", metricsServicePort, metricsPort}, endpointPort{"metrics", observePort, observePort})
+}
+
+// endpointPort is a port of a Service, and the port of this process that it leads to.
+type endpointPort struct {
+	name     string
+	port, to int32
+}
+
+// endpoint makes a Service that leads to this process.
+func endpoint(ctx context.Context, c kubernetes.Interface, namespace, name string, at netip.Addr, ports ...endpointPort) error {
+	tcp, ready := corev1.ProtocolTCP, true
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{discoveryv1.LabelServiceName: name,
 			discoveryv1.LabelManagedBy: "fairway.dev"}},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{at.String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
-		Ports:       []discoveryv1.EndpointPort{{Name: &https, Port: &port, Protocol: &tcp}, {Name: &plain, Port: &plainPort, Protocol: &tcp}},
+	}
+	for _, p := range ports {
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: p.name, Port: p.port, Protocol: tcp, TargetPort: intstr.FromInt32(p.to)})
+		slice.Ports = append(slice.Ports, discoveryv1.EndpointPort{Name: &p.name, Port: &p.to, Protocol: &tcp})
 	}
 	if _, err := c.CoreV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{}); ignoreExists(err) != nil {
 		return fmt.Errorf("making the Service %s: %w", name, err)

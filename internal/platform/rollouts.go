@@ -12,6 +12,7 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/ship/admission"
 	"github.com/fairway-dev/fairway/internal/ship/analysis"
 	"github.com/fairway-dev/fairway/internal/ship/analysis/provider"
 	"github.com/fairway-dev/fairway/internal/ship/experiment"
@@ -22,6 +23,9 @@ import (
 // rolloutKinds are the definitions of argoproj.io.
 var rolloutKinds = []string{"rollouts", "analysistemplates", "clusteranalysistemplates", "analysisruns", "experiments"}
 
+// rolloutsOwner is the ClusterRole of the chart that goes when Fairway, or the capability, does.
+const rolloutsOwner = ServiceAccount + "-rollouts"
+
 // rolloutsCapability carries out Rollouts, AnalysisRuns and Experiments.
 func rolloutsCapability(o RolloutOptions) Capability {
 	group := rollouts.GroupVersion.Group
@@ -29,9 +33,9 @@ func rolloutsCapability(o RolloutOptions) Capability {
 		Name: "rollouts", Purpose: "canary and blue-green updates, analysis and experiments by the API of Argo Rollouts", Default: true,
 		AddToScheme: rollouts.AddToScheme,
 		Cached:      func() map[client.Object]ctrlcache.ByObject { return rollout.Cached(o.InstanceID) },
-		Rules:       mergeRules(rollout.Rules(o.InstanceID), analysis.Rules(), experiment.Rules()),
-		Roles: []RoleRule{{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"},
-			ResourceNames: []string{plugin.ConfigMapName}, Verbs: []string{"get", "list", "watch"}}}},
+		Rules:       mergeRules(rollout.Rules(o.InstanceID), analysis.Rules(), experiment.Rules(), admission.Rules(o.InstanceID, rolloutsOwner)),
+		Roles: append(webhookRoles(), RoleRule{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"},
+			ResourceNames: []string{plugin.ConfigMapName}, Verbs: []string{"get", "list", "watch"}}}),
 		Readers: []rbacv1.PolicyRule{{APIGroups: []string{group}, Verbs: []string{"get", "list", "watch"},
 			Resources: append([]string{"rollouts/scale", "rollouts/status"}, rolloutKinds...)}},
 		Writers: []rbacv1.PolicyRule{{APIGroups: []string{group}, Verbs: []string{"create", "update", "patch", "delete", "deletecollection"},
@@ -70,6 +74,9 @@ func setUpRollouts(ctx context.Context, h *House) error {
 	}
 	try := &experiment.Controller{Client: m.GetClient(), Recorder: events, InstanceID: h.Rollouts.InstanceID, FieldOwner: FieldManager, Log: h.Log, Aside: ship.Aside}
 	if err := try.SetUp(ctx, m); err != nil {
+		return err
+	}
+	if err := h.admit(ctx, &admission.Judge{Found: ship.Found, InstanceID: h.Rollouts.InstanceID, Strict: h.Rollouts.Strict, Log: h.Log}); err != nil {
 		return err
 	}
 	return register(ctrlmetrics.Registry, ship.Collectors(), judge.Collectors(), try.Collectors())

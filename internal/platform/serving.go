@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	// servingSecret holds the certificate that all replicas serve with.
+	// servingSecret holds the certificate that all replicas serve the metrics APIs with.
 	servingSecret = "fairway-serving"
 	// servingRenewBefore leaves time to notice when renewing fails.
 	servingRenewBefore = 30 * 24 * time.Hour
@@ -28,11 +28,13 @@ const (
 	servingLook = time.Minute
 )
 
-// serving is the certificate of the metrics APIs, which all replicas share through a Secret. Each looks at it again and
+// serving is the certificate of a Service of ours, which all replicas share through a Secret. Each looks at it again and
 // again: a Secret that was renewed, replaced or deleted takes effect without a restart.
 type serving struct {
 	secrets typedcorev1.SecretInterface
 	house   *House
+	service string // that it is the certificate of
+	secret  string // that it is kept in
 
 	mu      sync.Mutex
 	shown   *tls.Certificate // what is served
@@ -41,8 +43,8 @@ type serving struct {
 }
 
 // newServing reads the Secret or makes it.
-func (h *House) newServing(ctx context.Context, c kubernetes.Interface) (*serving, error) {
-	s := &serving{house: h, secrets: c.CoreV1().Secrets(h.Namespace)}
+func (h *House) newServing(ctx context.Context, c kubernetes.Interface, service, secret string) (*serving, error) {
+	s := &serving{house: h, secrets: c.CoreV1().Secrets(h.Namespace), service: service, secret: secret}
 	return s, s.look(ctx)
 }
 
@@ -97,16 +99,16 @@ func (s *serving) look(ctx context.Context) error {
 		s.next, s.trusted = pair, [][]byte{pem, s.trusted[0]}
 	case s.next != nil:
 		s.shown, s.next = s.next, nil
-		s.house.Log.Info("serving with a new certificate", "secret", s.house.Namespace+"/"+servingSecret)
+		s.house.Log.Info("serving with a new certificate", "secret", s.where())
 	}
 	return nil
 }
 
 // read returns the Secret's certificate, and makes it where there is none that can be used.
 func (s *serving) read(ctx context.Context) (*tls.Certificate, []byte, error) {
-	where := s.house.Namespace + "/" + servingSecret
+	where := s.where()
 	for range 3 { // another replica may be making it at the same time
-		have, err := s.secrets.Get(ctx, servingSecret, metav1.GetOptions{})
+		have, err := s.secrets.Get(ctx, s.secret, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return nil, nil, fmt.Errorf("reading the Secret %s: %w", where, err)
 		}
@@ -115,7 +117,7 @@ func (s *serving) read(ctx context.Context) (*tls.Certificate, []byte, error) {
 				return pair, have.Data[corev1.TLSCertKey], nil
 			}
 		}
-		fresh, errMake := newServingSecret(s.house.Namespace)
+		fresh, errMake := s.fresh()
 		if errMake != nil {
 			return nil, nil, errMake
 		}
@@ -141,8 +143,12 @@ func usable(s *corev1.Secret) *tls.Certificate {
 	return &pair
 }
 
-func newServingSecret(namespace string) (*corev1.Secret, error) {
-	id, err := vnet.Identity(MetricsService + "." + namespace + ".svc")
+// where the Secret is.
+func (s *serving) where() string { return s.house.Namespace + "/" + s.secret }
+
+// fresh makes a Secret with a new certificate.
+func (s *serving) fresh() (*corev1.Secret, error) {
+	id, err := vnet.Identity(s.service + "." + s.house.Namespace + ".svc")
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +156,7 @@ func newServingSecret(namespace string) (*corev1.Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: servingSecret}, Type: corev1.SecretTypeTLS,
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.house.Namespace, Name: s.secret}, Type: corev1.SecretTypeTLS,
 		Data: map[string][]byte{
 			corev1.TLSCertKey:       certificate(id),
 			corev1.TLSPrivateKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),

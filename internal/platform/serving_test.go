@@ -14,7 +14,7 @@ import (
 func servingRotation(t *testing.T, c *Cluster) {
 	client := kubernetes.NewForConfigOrDie(c.Plane.Config())
 	h := &House{Namespace: Namespace, Look: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler)}
-	s, err := h.newServing(t.Context(), client)
+	s, err := h.newServing(t.Context(), client, MetricsService, servingSecret)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,9 @@ type UpOptions struct {
 	NodeListen   bool                 // kubelet endpoints on 127.x.y.z:10250 for other programs
 	Capabilities Switches
 	Rollouts     RolloutOptions
-	Log          *slog.Logger // nil drops it
+	// MetricsAddress and HealthAddress are where other programs find /metrics, and /healthz and /readyz; "" = nowhere.
+	MetricsAddress, HealthAddress string
+	Log                           *slog.Logger // nil drops it
 }
 
 // Cluster is a running embedded cluster.
@@ -142,14 +144,20 @@ func prepare(ctx context.Context, p *controlplane.ControlPlane, on []Capability)
 	}
 	return parallel(
 		func() error { return installCRDs(ctx, p.Config(), on, true) },
+		func() error { return forgetWebhooks(ctx, admin) },
 		func() error {
-			if err := grant(ctx, admin, Namespace, on); err != nil || !has(on, "metrics") {
+			if err := errors.Join(grant(ctx, admin, Namespace, on), p.AwaitServices(ctx)); err != nil {
 				return err
 			}
-			if err := p.AwaitServices(ctx); err != nil {
-				return err
+			if has(on, "metrics") {
+				if err := metricsEndpoint(ctx, admin, Namespace, vnet.Process); err != nil {
+					return err
+				}
 			}
-			return metricsEndpoint(ctx, admin, Namespace, vnet.Process)
+			if has(on, "rollouts") {
+				return endpoint(ctx, admin, Namespace, WebhookService, vnet.Process, endpointPort{"https", webhookServicePort, webhookPort})
+			}
+			return nil
 		},
 		func() error {
 			if err := p.AwaitServices(ctx); err != nil {
@@ -295,7 +303,7 @@ func (c *Cluster) watchNodes(life context.Context) func(bool) {
 func (c *Cluster) capabilities(ctx context.Context, o UpOptions, on []Capability, factory informers.SharedInformerFactory, programs programSink, stop <-chan struct{}) error {
 	cfg := c.Plane.ConfigAs(userName(Namespace))
 	cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
-	m, err := newManager(managerOptions{config: cfg, on: on, informers: sharedInformers{factory, stop}.newInformer, namespace: Namespace, log: c.log})
+	m, err := newManager(managerOptions{config: cfg, on: on, informers: sharedInformers{factory, stop}.newInformer, namespace: Namespace, metricsAddress: o.MetricsAddress, healthAddress: o.HealthAddress, log: c.log})
 	if err != nil {
 		return err
 	}
