@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -122,22 +123,28 @@ func rehearsed(doc *play.Document) []Capability {
 // besides sets the capabilities up and returns what runs them beside the engine. They act with all rights: whether those
 // they declare are enough shows on other clusters.
 func besides(ctx context.Context, plane *controlplane.ControlPlane, on []Capability, o play.HouseOptions, engine func(context.Context) error) (func(context.Context) error, error) {
-	cfg := plane.ConfigAs(userName(Namespace), "system:masters")
-	cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
 	log := slog.New(slog.DiscardHandler)
-	m, err := newManager(managerOptions{config: cfg, on: on, informers: sharedInformers{plane.Informers(), ctx.Done()}.newInformer, namespace: Namespace, log: log})
+	controllers, err := o.Lives.Run(func(wrap func(http.RoundTripper) http.RoundTripper) (func(context.Context) error, error) {
+		cfg := plane.ConfigAs(userName(Namespace), "system:masters")
+		cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
+		if wrap != nil {
+			cfg.Wrap(wrap)
+		}
+		m, err := newManager(managerOptions{config: cfg, on: on, informers: sharedInformers{plane.Informers(), ctx.Done()}.newInformer, namespace: Namespace, log: log})
+		if err != nil {
+			return nil, err
+		}
+		h := &House{Manager: m, Dial: o.Dial, Log: log, Namespace: Namespace, Rollouts: RolloutOptions{RefusePlugins: "no programs run in a rehearsal; use a step of another kind"}}
+		return m.Start, h.setUp(ctx, on)
+	})
 	if err != nil {
-		return nil, err
-	}
-	h := &House{Manager: m, Dial: o.Dial, Log: log, Namespace: Namespace, Rollouts: RolloutOptions{RefusePlugins: "no programs run in a rehearsal; use a step of another kind"}}
-	if err := h.setUp(ctx, on); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
 		var parts sync.WaitGroup
-		for _, run := range []func(context.Context) error{engine, m.Start} {
+		for _, run := range []func(context.Context) error{engine, controllers} {
 			parts.Go(func() { cancel(run(ctx)) })
 		}
 		parts.Wait()

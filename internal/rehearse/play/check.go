@@ -38,6 +38,7 @@ type checker struct {
 	nodes   corelisters.NodeLister
 	quotas  corelisters.ResourceQuotaLister
 	budgets policylisters.PodDisruptionBudgetLister
+	ship    *rolloutCheck // nil without Rollouts
 	next    time.Time
 	planted bool
 
@@ -79,6 +80,9 @@ func newChecker(r *run, f informers.SharedInformerFactory) (*checker, error) {
 		}
 	}
 	_, err = f.Core().V1().ResourceQuotas().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: seen, UpdateFunc: func(_, o any) { seen(o) }})
+	if err == nil && r.rollouts {
+		err = k.checkRollouts(f)
+	}
 	return k, err
 }
 
@@ -109,6 +113,7 @@ func (k *checker) turn(ctx context.Context, now time.Time) (time.Time, error) {
 	if err != nil {
 		return k.next, err
 	}
+	k.ship.replay(time.Now())
 	k.ledger(pods)
 	k.quotasKept(pods)
 	k.placed(pods, time.Now())

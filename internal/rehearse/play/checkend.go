@@ -30,6 +30,7 @@ func (k *checker) atEnd(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	k.ship.replay(time.Now())
 	k.nodesWhole()
 	k.podsAtRest(pods)
 	if err := k.workloadsAtRest(ctx, pods); err != nil {
@@ -128,6 +129,7 @@ func (k *checker) workloadsAtRest(ctx context.Context, pods []*corev1.Pod) error
 	for i := range sets.Items {
 		k.statefulSetAtRest(&sets.Items[i], excused, pods)
 	}
+	k.ship.atEnd(excused, pods)
 	daemons, err := c.AppsV1().DaemonSets("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err

@@ -32,6 +32,8 @@ type Document struct {
 	Check bool `json:"check,omitempty"`
 	// Plant breaks the house on purpose (one of the Plant constants), to see that Check finds it.
 	Plant string `json:"plant,omitempty"`
+	// Unrest fails Fairway's own controllers, with Check.
+	Unrest *Unrest `json:"unrest,omitempty"`
 }
 
 // Object is one manifest, with where it stands in the user's files.

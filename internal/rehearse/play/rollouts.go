@@ -74,6 +74,11 @@ func (r *run) followRollouts(ctx context.Context, cfg *rest.Config) error {
 		if _, err := informer.AddEventHandler(k.handler); err != nil {
 			return err
 		}
+		if r.checker != nil && k.resource == "rollouts" {
+			if _, err := informer.AddEventHandler(r.checker.ship.handler()); err != nil {
+				return err
+			}
+		}
 		r.background.Go(func() { informer.RunWithContext(ctx) })
 	}
 	return nil

@@ -45,6 +45,8 @@ type HouseOptions struct {
 	// Dial connects whatever Fairway itself asks (the metrics of analyses) to the Services and pods of the run, as their
 	// containers are played; nil when nobody asks. Nothing leaves the process.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Lives are those of Fairway's own controllers; nil = they live as long as the run.
+	Lives *Lives
 }
 
 // Boot builds a house. The informers of the plane are not started yet, so that the run can register its own.
@@ -218,7 +220,7 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 	}
 	provisioners, class := r.storage()
 	house, err := boot(ctx, HouseOptions{
-		Document: r.doc, Dial: dial,
+		Document: r.doc, Dial: dial, Lives: r.lives(),
 		Plane: controlplane.Options{Profile: controlplane.Rehearsal, Requests: r.request, Events: r.kubeEvent, Scheduler: r.doc.Scheduler, APIServerArgs: r.admission(),
 			Features: r.doc.Scenario.Spec.Controllers.Kubernetes.FeatureGates},
 		Engine: virtual.Options{NodeGroups: groups, PodStart: virtual.Modelled, PodWrites: virtual.WritePolicy(v.PodWrites), PodEvents: virtual.EventPolicy(v.PodEvents),
@@ -243,13 +245,13 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 			return err
 		}
 	}
-	if err := r.followRollouts(ctx, cfg); err != nil {
-		return err
-	}
 	if r.doc.Check {
 		if r.checker, err = newChecker(r, house.Plane.Informers()); err != nil {
 			return err
 		}
+	}
+	if err := r.followRollouts(ctx, cfg); err != nil {
+		return err
 	}
 	r.metrics = &podMetrics{r: r, pods: house.Plane.PodsByLabel()}
 	hpa, err := house.Plane.NewHPA(ctx, controlplane.HPAOptions{Metrics: r.metrics, SyncPeriod: r.spec.hpaSync})
@@ -504,6 +506,7 @@ func (r *run) ownerOf(ns, name string) string {
 func (r *run) request(q controlplane.Request) {
 	r.out.request(q)
 	r.deleters.request(q)
+	r.checker.request(q)
 }
 
 // applyEdits makes the quick edits of the scenario's cluster: numbers of replicas and patches.
