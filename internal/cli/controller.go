@@ -81,6 +81,7 @@ leads and writes; all serve the metrics APIs.`,
 	fs.StringVar(&o.MetricsAddress, "metrics-address", o.MetricsAddress, "where Prometheus metrics are served; empty = nowhere")
 	fs.StringVar(&o.HealthAddress, "health-address", o.HealthAddress, "where /healthz and /readyz are served; empty = nowhere")
 	fs.StringVar(&o.ListenAddress, "listen", o.ListenAddress, "the address (host:port) on which the metrics APIs are served")
+	fs.BoolVar(&o.ReplaceDefinitions, "replace-definitions", false, "put our definitions of the kinds in the place of those that somebody else installed, unless objects would lose fields")
 	fs.StringSliceVar(&o.TakeOver, "take-over-metrics", nil, "take these metrics APIs over from another server: resource")
 	fs.StringVar(&o.Kubelets.CAFile, "kubelet-certificate-authority", "", "PEM file of the authority that signs kubelets' certificates (default: the cluster's)")
 	fs.BoolVar(&o.Kubelets.Insecure, "kubelet-insecure-tls", false, "do not verify kubelets' certificates")

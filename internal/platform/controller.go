@@ -21,11 +21,13 @@ type ControllerOptions struct {
 	HealthAddress  string // host:port of /healthz and /readyz; "" = not served
 	ListenAddress  string // host:port on which the metrics APIs are served
 	WebhookAddress string // host:port on which the admission webhooks are served; "" = not served, and taken away where they are
-	TakeOver       []string
-	Only           string // the one namespace that is seen and changed; "" = all
-	Kubelets       KubeletAccess
-	Rollouts       RolloutOptions
-	Log            *slog.Logger
+	// ReplaceDefinitions takes the definitions of our kinds from whoever put them there; otherwise they stay.
+	ReplaceDefinitions bool
+	TakeOver           []string
+	Only               string // the one namespace that is seen and changed; "" = all
+	Kubelets           KubeletAccess
+	Rollouts           RolloutOptions
+	Log                *slog.Logger
 }
 
 // Controller runs the capabilities against a cluster until ctx ends or one of them fails for good.
@@ -40,7 +42,7 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	}
 	cfg := rest.CopyConfig(o.Config)
 	cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
-	if err := installCRDs(ctx, cfg, on, false); err != nil {
+	if err := installCRDs(ctx, cfg, installation{on: on, replace: o.ReplaceDefinitions, log: o.Log}); err != nil {
 		return err
 	}
 	m, err := newManager(managerOptions{config: cfg, on: on, leaderElection: o.LeaderElection, namespace: o.Namespace,

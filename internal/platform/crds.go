@@ -2,7 +2,9 @@ package platform
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -18,11 +20,19 @@ import (
 // establishedWithin bounds the wait for a new kind to be served.
 const establishedWithin = 15 * time.Second
 
-// installCRDs applies the definitions of the capabilities that are on, and waits until the API server serves them.
-// Those already there as we want them cost one read each. small leaves out the schemas of pod templates.
-func installCRDs(ctx context.Context, cfg *rest.Config, on []Capability, small bool) error {
+// installation says how definitions are put into a cluster.
+type installation struct {
+	on      []Capability
+	small   bool // leaves out the schemas of pod templates
+	replace bool // takes definitions from whoever put them there
+	log     *slog.Logger
+}
+
+// installCRDs applies the definitions of the capabilities that are on, and waits until the API server serves them. What somebody
+// else put there stays as it is, see judgeCRD.
+func installCRDs(ctx context.Context, cfg *rest.Config, in installation) error {
 	var wanted []string
-	for _, c := range on {
+	for _, c := range in.on {
 		wanted = append(wanted, c.CRDs...)
 	}
 	if len(wanted) == 0 {
@@ -37,13 +47,16 @@ func installCRDs(ctx context.Context, cfg *rest.Config, on []Capability, small b
 	installs := make([]func() error, len(wanted))
 	for i, name := range wanted {
 		installs[i] = func() error {
-			body, err := crd.Definition(name, small)
+			body, err := crd.Definition(name, in.small)
 			if err != nil {
 				return err
 			}
-			def, err := installCRD(ctx, client, name, body)
-			if err == nil {
-				err = awaitWatchable(ctx, client.RESTClient(), def)
+			want := &apiextensionsv1.CustomResourceDefinition{}
+			if err := json.Unmarshal(body, want); err != nil {
+				return err
+			}
+			if err = in.installCRD(ctx, client, want, body); err == nil {
+				err = awaitWatchable(ctx, client.RESTClient(), want)
 			}
 			if err != nil {
 				return fmt.Errorf("installing the definition of %s: %w", name, err)
@@ -54,34 +67,60 @@ func installCRDs(ctx context.Context, cfg *rest.Config, on []Capability, small b
 	return parallel(installs...)
 }
 
-func installCRD(ctx context.Context, client *apiextensions.ApiextensionsV1Client, name string, body []byte) (*apiextensionsv1.CustomResourceDefinition, error) {
+// installCRD puts one definition in its place, unless there is one that stays.
+func (in installation) installCRD(ctx context.Context, client *apiextensions.ApiextensionsV1Client, want *apiextensionsv1.CustomResourceDefinition, body []byte) error {
 	crds := client.CustomResourceDefinitions()
-	force := true
-	got, err := crds.Patch(ctx, name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &force})
-	if err != nil || established(got) {
-		return got, err
+	have, err := crds.Get(ctx, want.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return err
+	default:
+		stays, err := judgeCRD(have, want, in.replace)
+		if err != nil {
+			return err
+		}
+		if stays != "" {
+			in.log.Info("the definition stays as it is", "definition", want.Name, "why", stays)
+			return awaitEstablished(ctx, crds, have)
+		}
+	}
+	got, err := crds.Patch(ctx, want.Name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager, Force: &in.replace})
+	if apierrors.IsConflict(err) && have != nil && have.Name != "" {
+		in.log.Warn("the definition stays as it is", "definition", want.Name, "why", "others have changed it: "+err.Error()+"; "+replacing)
+		return awaitEstablished(ctx, crds, have)
+	}
+	if err != nil {
+		return err
+	}
+	return awaitEstablished(ctx, crds, got)
+}
+
+func awaitEstablished(ctx context.Context, crds apiextensions.CustomResourceDefinitionInterface, got *apiextensionsv1.CustomResourceDefinition) error {
+	if established(got) {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, establishedWithin)
 	defer cancel()
-	w, err := crds.Watch(ctx, metav1.SingleObject(metav1.ObjectMeta{Name: name, ResourceVersion: got.ResourceVersion}))
+	w, err := crds.Watch(ctx, metav1.SingleObject(metav1.ObjectMeta{Name: got.Name, ResourceVersion: got.ResourceVersion}))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer w.Stop()
 	for {
 		select {
 		case ev, ok := <-w.ResultChan():
 			if !ok {
-				return nil, fmt.Errorf("the watch ended before the API server served it: %w", context.Cause(ctx))
+				return fmt.Errorf("the watch ended before the API server served it: %w", context.Cause(ctx))
 			}
 			if st, failed := ev.Object.(*metav1.Status); failed {
-				return nil, apierrors.FromObject(st)
+				return apierrors.FromObject(st)
 			}
 			if def, ok := ev.Object.(*apiextensionsv1.CustomResourceDefinition); ok && established(def) {
-				return def, nil
+				return nil
 			}
 		case <-ctx.Done():
-			return nil, fmt.Errorf("the API server does not serve it yet: %w", context.Cause(ctx))
+			return fmt.Errorf("the API server does not serve it yet: %w", context.Cause(ctx))
 		}
 	}
 }

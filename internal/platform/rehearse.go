@@ -67,7 +67,7 @@ func bootRehearsal(ctx context.Context, o play.HouseOptions) (*play.House, error
 	on := rehearsed(o.Document)
 	if len(on) > 0 {
 		o.Plane.Beside = func(ctx context.Context, p *controlplane.ControlPlane) error {
-			return installCRDs(ctx, p.Config(), on, true)
+			return installCRDs(ctx, p.Config(), installation{on: on, small: true, log: slog.New(slog.DiscardHandler)})
 		}
 	}
 	plane, err := controlplane.Start(ctx, o.Plane)

@@ -105,7 +105,9 @@ func (c *Cluster) start(ctx context.Context, o UpOptions) error {
 	done := c.stage("control plane, kinds, rights")
 	o.ControlPlane.NodesPlayed = true
 	o.ControlPlane.Dialer = c.Dialer.DialContext(vnet.From{})
-	o.ControlPlane.Beside = func(ctx context.Context, p *controlplane.ControlPlane) error { return prepare(ctx, p, on) }
+	o.ControlPlane.Beside = func(ctx context.Context, p *controlplane.ControlPlane) error {
+		return prepare(ctx, p, installation{on: on, small: true, log: c.log})
+	}
 	if c.Plane, err = controlplane.Start(ctx, o.ControlPlane); err != nil {
 		return err
 	}
@@ -137,13 +139,14 @@ func (c *Cluster) start(ctx context.Context, o UpOptions) error {
 }
 
 // prepare makes the kinds, rights and objects that the capabilities and users find in a cluster.
-func prepare(ctx context.Context, p *controlplane.ControlPlane, on []Capability) error {
+func prepare(ctx context.Context, p *controlplane.ControlPlane, kinds installation) error {
+	on := kinds.on
 	admin, err := kubernetes.NewForConfig(p.Config())
 	if err != nil {
 		return err
 	}
 	return parallel(
-		func() error { return installCRDs(ctx, p.Config(), on, true) },
+		func() error { return installCRDs(ctx, p.Config(), kinds) },
 		func() error { return forgetWebhooks(ctx, admin) },
 		func() error {
 			if err := errors.Join(grant(ctx, admin, Namespace, on), p.AwaitServices(ctx)); err != nil {

@@ -136,6 +136,7 @@ func TestUpIsAWholeCluster(t *testing.T) {
 	})
 	t.Run("stages of other kinds are played", func(t *testing.T) { stagesOfOtherKinds(t, c) })
 	t.Run("a crashed node is not reached", func(t *testing.T) { crashedNodeIsUnreachable(t, c) })
+	t.Run("definitions of others stay", func(t *testing.T) { definitionsOfOthers(t, c) })
 	address, file := c.Plane.Address(), c.Kubeconfig()
 	stopped = true
 	if err := c.Stop(context.Background()); err != nil {
