@@ -221,9 +221,9 @@ func (p *pass) timedOut() bool {
 	return c.Reason == reasonTimedOut || !p.now.Before(c.LastUpdateTime.Add(progressDeadline(p.ro)))
 }
 
-// abortLate aborts an update that makes no progress, where the spec wants that.
+// abortLate aborts an update that makes no progress, where the spec wants that; not one that somebody has promoted in full.
 func (p *pass) abortLate() {
-	if !p.ro.Spec.ProgressDeadlineAbort || p.aborted() || completed(&p.st) || p.progressed() || p.untimed() || !p.timedOut() {
+	if !p.ro.Spec.ProgressDeadlineAbort || p.aborted() || p.unabort || completed(&p.st) || p.progressed() || p.untimed() || !p.timedOut() {
 		return
 	}
 	p.abort(p.timeoutMessage())

@@ -36,8 +36,8 @@ const (
 	resyncDefault = 15 * time.Minute
 	// resyncSpread is the part of that time, as its divisor, over which Rollouts are spread.
 	resyncSpread = 10
-	// passesMax bounds how often one look goes from deciding to acting. A plan that never comes to rest is a mistake of ours,
-	// and must not become a storm of writes.
+	// passesMax bounds how often one look goes from deciding to acting, beside once for each step, for steps may be done as soon
+	// as they begin. A plan that never comes to rest is a mistake of ours, and must not become a storm of writes.
 	passesMax = 24
 	// retryFirst and retryMost bound the wait after a failure; it doubles between them.
 	retryFirst = 5 * time.Millisecond
@@ -187,11 +187,13 @@ func realError(err error) error {
 
 // look goes from observing to deciding to acting until nothing is left to do, and returns when to look again.
 func (c *Controller) look(ctx context.Context, name types.NamespacedName) (next time.Time, err error) {
-	for range passesMax {
+	passes := passesMax
+	for n := 0; n < passes; n++ {
 		ro := c.observer.rollout(name)
 		if ro == nil {
 			return time.Time{}, nil // the deletion will be told
 		}
+		passes = passesMax + steps(ro)
 		st := c.state(name, ro)
 		c.subscribed(ro, st)
 		if err := c.adopt(ctx, ro); err != nil {
@@ -225,7 +227,7 @@ func (c *Controller) look(ctx context.Context, name types.NamespacedName) (next 
 			return plan.RequeueAt, nil // the answer wakes it
 		}
 	}
-	return time.Time{}, fmt.Errorf("rollout %s: %d rounds of deciding and acting have not come to an end; it is looked at again later", name, passesMax)
+	return time.Time{}, fmt.Errorf("rollout %s: %d rounds of deciding and acting have not come to an end; it is looked at again later", name, passes)
 }
 
 // state of a Rollout. It is new when the Rollout is; one that nobody has looked at yet is greeted.

@@ -93,6 +93,7 @@ type replicaSet struct {
 	was  *appsv1.ReplicaSet // nil when it is to be created
 	is   *appsv1.ReplicaSet // was, or a copy that is to be
 	own  bool               // is may be changed in place
+	gone bool               // it is deleted in this pass
 	hash string
 	size int32 // that it is to have
 }

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -223,4 +224,23 @@ func TestAnotherStrategyTakesOverWhatIsRunning(t *testing.T) {
 	w.serves("active", "v2")
 	w.pass(time.Minute)
 	w.sized("v1", 0)
+}
+
+// An abort that cannot be, because somebody has promoted the update in full, must not be told again and again.
+func TestALateUpdateThatIsPromotedInFullIsNotAborted(t *testing.T) {
+	t.Parallel()
+	for name, ro := range map[string]*rollouts.Rollout{"blue-green": greenRollout(2, argo.BlueGreenStrategy{ActiveService: "active"}),
+		"canary": canaryRollout(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50)}})} {
+		ro.Spec.ProgressDeadlineAbort, ro.Spec.ProgressDeadlineSeconds = true, ptr(int32(30))
+		w := newWorld(t, ro)
+		w.settle()
+		w.update("bad")
+		w.settle()
+		w.user(wholly)
+		w.pass(time.Hour) // fails where a plan comes to no end
+		if w.ro.Status.Abort || slices.Contains(w.events, reasonAborted) {
+			t.Errorf("%s: %+v, events %v", name, w.ro.Status, w.events)
+		}
+		w.rests()
+	}
 }

@@ -99,6 +99,8 @@ func (p *pass) ephemeral() {
 		rs := &p.sets[i]
 		var want *argo.PodTemplateMetadata
 		switch {
+		case rs.gone:
+			continue
 		case rs == p.fresh && (p.was.StableRS == "" || p.was.StableRS == rs.hash):
 			want = inCharge
 		case rs == p.fresh:

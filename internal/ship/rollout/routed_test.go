@@ -1,12 +1,15 @@
 package rollout
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
 )
@@ -245,6 +248,28 @@ func TestCanaryScaleSetsPodsApartFromTraffic(t *testing.T) {
 	w.phase(argo.RolloutPhaseHealthy, "")
 }
 
+// The canary keeps half of the pods, and the stable revision needs more than the other half for a smaller weight.
+func TestAStepDownWithADynamicStableBringsThePodsItNeeds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(8, argo.CanaryStrategy{DynamicStableScale: true, Steps: []argo.CanaryStep{weight(66),
+		{SetCanaryScale: &argo.SetCanaryScale{Weight: ptr(int32(50))}}, pauseFor(""), weight(5), pauseFor("")}}))
+	w.mind()
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	w.sized("v1", 4)
+	w.sized("v2", 4)
+	w.user(promote)
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	if w.weight() != 5 || *w.ro.Status.CurrentStepIndex != 4 {
+		t.Fatalf("weight %d at step %d: %+v", w.weight(), *w.ro.Status.CurrentStepIndex, w.plan.Why)
+	}
+	w.sized("v1", 8)
+	w.sized("v2", 4)
+}
+
 func TestPingAndPongTakeTurns(t *testing.T) {
 	t.Parallel()
 	ro := canaryRollout(2, argo.CanaryStrategy{PingPong: &argo.PingPongSpec{PingService: "ping", PongService: "pong"},
@@ -260,6 +285,15 @@ func TestPingAndPongTakeTurns(t *testing.T) {
 		t.Fatalf("pong %v, weight %d", w.svcs["pong"].Spec.Selector, w.weight())
 	}
 	w.user(promote)
+	w.watch = func(o Op) {
+		if u, ok := o.After.(*unstructured.Unstructured); ok {
+			if canary, _, _ := unstructured.NestedString(u.Object, "spec", "canary"); canary == "ping" {
+				if n, _, _ := unstructured.NestedInt64(u.Object, "spec", "weight"); n > 0 {
+					t.Fatalf("the revision before gets weight %d again when the two change places", n)
+				}
+			}
+		}
+	}
 	w.settle()
 	if w.ro.Status.Canary.StablePingPong != argo.PPPong || w.weight() != 0 {
 		t.Fatalf("%+v, weight %d", w.ro.Status.Canary, w.weight())
@@ -267,6 +301,88 @@ func TestPingAndPongTakeTurns(t *testing.T) {
 	spec := w.objects[routeRef].Object["spec"].(map[string]any)
 	if spec["stable"] != "pong" || spec["canary"] != "ping" {
 		t.Fatalf("%v", spec)
+	}
+}
+
+func pingPongCanary(n int32, steps ...argo.CanaryStep) *rollouts.Rollout {
+	return canaryRollout(n, argo.CanaryStrategy{PingPong: &argo.PingPongSpec{PingService: "ping", PongService: "pong"},
+		TrafficRouting: &argo.RolloutTrafficRouting{ALB: &argo.ALBTrafficRouting{}}, Steps: steps})
+}
+
+// The one of ping and pong that is not in use goes on selecting a revision; that does not keep its pods.
+func TestPodsBehindTheIdleOneOfPingAndPongGo(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		then func(w *world)
+		gone string
+	}{
+		"after the update":                  {func(w *world) { w.user(promote) }, "v1"},
+		"after going back in the middle":    {func(w *world) { w.update("v1") }, "v2"},
+		"after an abort and going back":     {func(w *world) { w.user(abort); w.settle(); w.update("v1") }, "v2"},
+		"after an abort with its own delay": {func(w *world) { w.user(abort) }, "v2"},
+	} {
+		w := newWorld(t, pingPongCanary(2, weight(50), pauseFor("")))
+		w.mind()
+		w.settle()
+		w.update("v2")
+		w.settle()
+		c.then(w)
+		w.settle()
+		if n := *w.set(c.gone).Spec.Replicas; n == 0 {
+			t.Fatalf("%s: %s goes before its delay", name, c.gone)
+		}
+		w.pass(31 * time.Second)
+		if n := *w.set(c.gone).Spec.Replicas; n != 0 {
+			t.Fatalf("%s: %s keeps %d pods: %+v", name, c.gone, n, w.plan.Why)
+		}
+	}
+}
+
+// The controller ends when it has promoted, before the routers know it; then the next update comes.
+func TestPingAndPongAreNotTakenBeforeTheRoutersHaveExchangedThem(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, pingPongCanary(2, pauseFor(""), weight(50)))
+	w.mind()
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.user(wholly)
+	for w.ro.Status.StableRS != hashOf("v2") { // one op at a time
+		w.die = 1
+		w.reconcile()
+		for _, p := range w.pods[w.set("v2").UID] {
+			w.setReady(p, true)
+		}
+		w.makePods(w.set("v2"))
+	}
+	w.die = 0
+	w.update("v3")
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	if w.svcs["ping"].Spec.Selector[HashLabel] != hashOf("v3") || w.svcs["pong"].Spec.Selector[HashLabel] != hashOf("v2") {
+		t.Fatalf("ping %v, pong %v", w.svcs["ping"].Spec.Selector, w.svcs["pong"].Spec.Selector)
+	}
+}
+
+func TestEveryEventAboutTrafficSaysWhatHasChanged(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.user(promote)
+	w.settle()
+	var said []string
+	for _, e := range w.told {
+		if e.Reason == "TrafficWeightUpdated" {
+			said = append(said, strings.TrimPrefix(e.Message, "Traffic weight updated "))
+		}
+	}
+	both := func(canary, stable string) string {
+		return fmt.Sprintf("at 0: canary %s, stable %s", hashOf(canary), hashOf(stable))
+	}
+	if want := []string{"to 0", both("v2", "v1"), "from 0 to 50", "from 50 to 100", "from 100 to 0"}; !slices.Equal(said, want) {
+		t.Errorf("said %q, want %q", said, want)
 	}
 }
 

@@ -137,10 +137,10 @@ func (p *pass) subsets() bool {
 }
 
 // stages of coming to an intent. New hashes come before their weights; but weight is taken from a canary without pods before
-// anything else.
+// anything else. Ping and pong, which Services tell apart, exchange their parts and their weights in one.
 func (p *pass) stages(in traffic.Intent) []traffic.Intent {
 	w := p.was.Canary.Weights
-	if w == nil || w.Canary.PodTemplateHash == in.CanaryHash && w.Stable.PodTemplateHash == in.StableHash {
+	if w == nil || p.ro.Spec.Strategy.Canary.PingPong != nil || w.Canary.PodTemplateHash == in.CanaryHash && w.Stable.PodTemplateHash == in.StableHash {
 		return []traffic.Intent{in}
 	}
 	first := in
@@ -304,6 +304,9 @@ func (p *pass) recordWeights(in traffic.Intent, verified *bool) {
 		}
 		if !slices.Equal(was.Additional, is.Additional) {
 			details = append(details, fmt.Sprintf("additional: %v", is.Additional))
+		}
+		if len(details) == 0 {
+			details = append(details, fmt.Sprintf("at %d: canary %s, stable %s", is.Canary.Weight, is.Canary.PodTemplateHash, is.Stable.PodTemplateHash))
 		}
 	}
 	p.later(Event{Reason: "TrafficWeightUpdated", Message: "Traffic weight updated " + strings.Join(details, ", ")})

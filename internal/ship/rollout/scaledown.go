@@ -171,12 +171,27 @@ func (p *pass) referenced(rs *replicaSet) bool {
 	if w := p.was.Canary.Weights; w != nil && (h == w.Canary.PodTemplateHash || h == w.Stable.PodTemplateHash) {
 		return true
 	}
+	idle := p.idleService()
 	for _, name := range ServiceNames(p.ro) {
-		if svc := p.s.Services[name]; svc != nil && svc.Spec.Selector[HashLabel] == h {
+		if svc := p.s.Services[name]; svc != nil && name != idle && svc.Spec.Selector[HashLabel] == h {
 			return true
 		}
 	}
 	return p.inSubset(h)
+}
+
+// idleService is the one of ping and pong that has no part in the traffic now: it goes on selecting the revision that was stable
+// before, until the next update takes it. "" = none.
+func (p *pass) idleService() string {
+	c := p.ro.Spec.Strategy.Canary
+	if c == nil || c.PingPong == nil {
+		return ""
+	}
+	if w := p.was.Canary.Weights; w == nil || w.Canary.Weight > 0 {
+		return ""
+	}
+	canary, _ := Services(p.ro)
+	return canary
 }
 
 // inSubset is whether a subset of the DestinationRule selects the hash.
@@ -225,6 +240,7 @@ func (p *pass) forget() {
 		if rs.size != 0 || rs.is != rs.was || !idle(rs.was) || p.referenced(rs) {
 			continue
 		}
+		rs.gone = true
 		p.op(Op{Verb: Delete, Before: rs.was})
 		for _, run := range p.s.Runs {
 			if run.Labels[HashLabel] == rs.hash && run.DeletionTimestamp == nil && !p.isCurrent(run.Name) {

@@ -130,7 +130,7 @@ func (p *pass) canaryServices() {
 	if p.loaded() {
 		return // weight is taken away first
 	}
-	if c.PingPong != nil && !p.promoted() && !p.aborted() {
+	if c.PingPong != nil && !p.promoted() && !p.aborted() && p.exchanged() {
 		canary, _ := Services(p.ro)
 		p.point(canary, p.fresh, false)
 	}
@@ -171,6 +171,13 @@ func (p *pass) relieve(rs *replicaSet) bool {
 func (p *pass) loaded() bool {
 	w := p.was.Canary.Weights
 	return w != nil && w.Canary.Weight > 0 && w.Canary.PodTemplateHash != p.fresh.hash && !full(p.fresh)
+}
+
+// exchanged is whether the routers know which of ping and pong is the stable one since the last promotion: until then traffic
+// still comes to the one that is to be the canary's.
+func (p *pass) exchanged() bool {
+	w := p.was.Canary.Weights
+	return w == nil || p.stable == nil || w.Stable.PodTemplateHash == p.stable.hash
 }
 
 // descending is the hash of the canary that a Rollout with a dynamic stable comes back from, because its template is the stable

@@ -2,6 +2,8 @@ package rollout
 
 import (
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+
+	"github.com/fairway-dev/fairway/api/rollouts"
 )
 
 // size of a ReplicaSet: the pods it should have, has, and those that are available.
@@ -159,8 +161,10 @@ func (p *pass) stepIndex() int {
 	return int(orDefault(p.was.CurrentStepIndex, 0))
 }
 
-func (p *pass) steps() int {
-	if c := p.ro.Spec.Strategy.Canary; c != nil {
+func (p *pass) steps() int { return steps(p.ro) }
+
+func steps(ro *rollouts.Rollout) int {
+	if c := ro.Spec.Strategy.Canary; c != nil {
 		return len(c.Steps)
 	}
 	return 0
@@ -257,6 +261,9 @@ func (p *pass) routedSplit(weights *argo.TrafficWeights) split {
 		return s
 	}
 	s.stable = carries(n, m-w, m)
+	if step := p.stepWeight(); fixed == nil && step < w && p.scaleStep() != nil && !p.was.PromoteFull {
+		s.stable = carries(n, m-step, m) // a step down gives the stable revision more than its pods beside the canary's could carry
+	}
 	if weights != nil {
 		// pods follow traffic, never the other way round
 		s.stable = max(s.stable, carries(n, weights.Stable.Weight, m))

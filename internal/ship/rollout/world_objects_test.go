@@ -91,6 +91,9 @@ func (fakeRouter) Translate(in traffic.Intent, o traffic.Objects) (traffic.Resul
 
 // weight that the router has.
 func (w *world) weight() int64 {
+	if w.objects[routeRef] == nil {
+		return 0
+	}
 	n, _, _ := unstructured.NestedInt64(w.objects[routeRef].Object, "spec", "weight")
 	return n
 }

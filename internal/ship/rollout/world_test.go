@@ -56,6 +56,14 @@ type world struct {
 	plan    Plan // the last
 	// watch is called before each Op is carried out.
 	watch func(Op)
+	// done is called after each Op.
+	done func(Op)
+	// conflict is the Op that meets a newer object; 0 = none.
+	conflict int
+	past     *Snapshot
+	behind   bool // it is decided on what was so a while ago
+	// lostRoute is the router's object while it is away.
+	lostRoute *unstructured.Unstructured
 	// die ends the execution of plans after so many Ops; 0 = never.
 	die int
 }
@@ -145,14 +153,14 @@ func (w *world) snapshot() Snapshot {
 	return s
 }
 
-// roundsMax is how many plans one change may take until there is nothing left to do.
+// roundsMax is how many plans one change may take until there is nothing left to do, beside one for each step.
 const roundsMax = 14
 
 // reconcile decides and acts until there is nothing left to do, or the process dies.
 func (w *world) reconcile() {
 	w.t.Helper()
 	var trail []string
-	for range roundsMax {
+	for range roundsMax + steps(w.ro) {
 		s := w.snapshot()
 		w.plan = Decide(s, w.now)
 		if w.version%7 == 0 && w.frozen(s) != w.frozen(w.snapshot()) {
@@ -201,16 +209,28 @@ func describe(o Op) string {
 
 // carryOut the Ops of a plan in order. It is false when the process died.
 func (w *world) carryOut(p Plan) bool {
-	returned := map[types.UID]string{}
+	returned, deleted := map[types.UID]string{}, map[types.UID]bool{}
 	for _, o := range p.Ops {
 		if testing.Verbose() {
 			w.t.Logf("%s", describe(o))
 		}
-		if w.watch != nil {
+		if w.conflict > 0 {
+			if w.conflict--; w.conflict == 0 {
+				return true
+			}
+		}
+		if w.watch != nil && (o.Before == nil || o.Verb == Ask || w.live(o.Before) != nil) {
 			w.watch(o)
+		}
+		if w.behind && (o.Verb == Create && w.live(o.After) != nil || o.Verb == Ask) {
+			return true // it is there already
 		}
 		if o.Before != nil && o.Verb != Ask && o.Verb != Tell {
 			uid, want := o.Before.GetUID(), o.Before.GetResourceVersion()
+			if deleted[uid] {
+				w.t.Fatalf("the plan writes what it has deleted: %s", describe(o))
+			}
+			deleted[uid] = o.Verb == Delete
 			if v, ok := returned[uid]; ok {
 				want = v
 			}
@@ -223,6 +243,9 @@ func (w *world) carryOut(p Plan) bool {
 			}
 		} else {
 			w.do(o)
+		}
+		if w.done != nil {
+			w.done(o)
 		}
 		for _, e := range o.Events {
 			w.events = append(w.events, e.Reason)
