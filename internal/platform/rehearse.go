@@ -124,13 +124,15 @@ func rehearsed(doc *play.Document) []Capability {
 // they declare are enough shows on other clusters.
 func besides(ctx context.Context, plane *controlplane.ControlPlane, on []Capability, o play.HouseOptions, engine func(context.Context) error) (func(context.Context) error, error) {
 	log := slog.New(slog.DiscardHandler)
+	shared := sharedInformers{plane.Informers(), ctx.Done()}.newInformer
 	controllers, err := o.Lives.Run(func(wrap func(http.RoundTripper) http.RoundTripper) (func(context.Context) error, error) {
 		cfg := plane.ConfigAs(userName(Namespace), "system:masters")
 		cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
 		if wrap != nil {
 			cfg.Wrap(wrap)
 		}
-		m, err := newManager(managerOptions{config: cfg, on: on, informers: sharedInformers{plane.Informers(), ctx.Done()}.newInformer, namespace: Namespace, log: log})
+		m, err := newManager(managerOptions{config: cfg, on: on, informers: shared, namespace: Namespace, log: log})
+		shared = nil // which keep the indexes and handlers of the first life; later ones have informers of their own
 		if err != nil {
 			return nil, err
 		}
