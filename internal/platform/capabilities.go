@@ -20,6 +20,8 @@ type Capability struct {
 	Default bool   // on unless switched off
 	// Virtual capabilities need the embedded cluster's virtual nodes and are left out elsewhere.
 	Virtual bool
+	// Namespaced capabilities make sense in one namespace alone.
+	Namespaced bool
 
 	CRDs        []string                    // resource names (plural.group) of config/crd that it needs
 	AddToScheme func(*runtime.Scheme) error // nil = nothing beyond Kubernetes' own kinds
@@ -38,6 +40,8 @@ type Capability struct {
 type RoleRule struct {
 	Namespace string
 	Rule      rbacv1.PolicyRule
+	// Whole is for a right that is needed only where the whole cluster is looked after.
+	Whole bool
 }
 
 // Capabilities lists every capability in the order in which they are set up. What they need may hang on the options.

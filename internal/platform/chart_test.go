@@ -14,8 +14,15 @@ import (
 
 var update = flag.Bool("update", false, "write the chart's rights anew")
 
-// release is the namespace that the chart is installed in, as its templates write it.
-const release = "{{ .Release.Namespace }}"
+// What the chart's templates say in place of values.
+const (
+	release    = "{{ .Release.Namespace }}"                                // the namespace that the chart is installed in
+	watched    = "{{ .Values.namespace | default .Release.Namespace }}"    // the one namespace, where only one is seen
+	instanceID = "{{ with .Values.rollouts.instanceID }}-{{ . }}{{ end }}" // after a name
+	noInstance = "INSTANCE"                                                // what the rights are made with in its place
+	forCluster = "{{- if not .Values.namespaced }}\n"
+	end        = "{{- end }}\n"
+)
 
 // chartRights renders what the chart has to grant: the rights of the controller itself, and those of each capability
 // that runs on existing clusters, unless the values switch it off.
@@ -24,7 +31,7 @@ func chartRights(t *testing.T) string {
 	var out strings.Builder
 	out.WriteString("# Generated from the capabilities: go test ./internal/platform -run Chart -update\n")
 	grantChart(t, &out, "fairway", nil, controllerRoles)
-	on, err := Switches(nil).choose(Capabilities(RolloutOptions{}), false)
+	on, err := Switches(nil).choose(Capabilities(RolloutOptions{InstanceID: noInstance}), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,8 +41,9 @@ func chartRights(t *testing.T) string {
 		if !c.Default {
 			off = `{{- if has "` + c.Name + `" .Values.capabilities }}`
 		}
-		out.WriteString(off + "\n")
-		grantChart(t, &out, "fairway-"+c.Name, append(slices.Clone(c.Rules), installing(c)...), c.Roles)
+		out.WriteString(off + "\n" + forCluster)
+		name := "fairway-" + c.Name
+		grantChart(t, &out, name, append(slices.Clone(c.Rules), installing(c)...), c.Roles)
 		if len(c.Readers) > 0 {
 			write(t, &out, map[string]any{"apiVersion": rbacv1.SchemeGroupVersion.String(), "kind": "ClusterRole",
 				"metadata": map[string]any{"name": readerRole(c), "labels": aggregated}, "rules": c.Readers})
@@ -44,9 +52,19 @@ func chartRights(t *testing.T) string {
 			write(t, &out, map[string]any{"apiVersion": rbacv1.SchemeGroupVersion.String(), "kind": "ClusterRole",
 				"metadata": map[string]any{"name": writerRole(c), "labels": editing}, "rules": c.Writers})
 		}
-		out.WriteString("{{- end }}\n")
+		if c.Namespaced {
+			out.WriteString("{{- else }}\n")
+			own := slices.DeleteFunc(slices.Clone(c.Roles), func(r RoleRule) bool { return r.Whole })
+			grantChart(t, &out, name, nil, own)
+			all := make([]RoleRule, 0, len(c.Rules))
+			for _, r := range within(c.Rules) {
+				all = append(all, RoleRule{Namespace: watched, Rule: r})
+			}
+			grantChart(t, &out, name+"-namespaced", nil, all)
+		}
+		out.WriteString(end + end)
 	}
-	return out.String()
+	return strings.ReplaceAll(out.String(), "-"+noInstance, instanceID)
 }
 
 // installing are the rights to install a capability's definitions. An embedded cluster needs none: there an administrator
@@ -92,7 +110,11 @@ func write(t *testing.T, out *strings.Builder, object map[string]any) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out.WriteString("---\n" + strings.ReplaceAll(string(b), "'"+release+"'", release))
+	text := string(b)
+	for _, value := range []string{release, watched} {
+		text = strings.ReplaceAll(text, "'"+value+"'", value)
+	}
+	out.WriteString("---\n" + text)
 }
 
 func TestChartGrantsExactlyWhatCapabilitiesDeclare(t *testing.T) {

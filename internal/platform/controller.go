@@ -42,16 +42,22 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	}
 	cfg := rest.CopyConfig(o.Config)
 	cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
-	if err := installCRDs(ctx, cfg, installation{on: on, replace: o.ReplaceDefinitions, log: o.Log}); err != nil {
+	if o.Only != "" {
+		on = namespaced(on, o.Only, o.Log)
+		err = checkServed(cfg, on)
+	} else {
+		err = installCRDs(ctx, cfg, installation{on: on, replace: o.ReplaceDefinitions, log: o.Log})
+	}
+	if err != nil {
 		return err
 	}
-	m, err := newManager(managerOptions{config: cfg, on: on, leaderElection: o.LeaderElection, namespace: o.Namespace,
+	m, err := newManager(managerOptions{config: cfg, on: on, leaderElection: o.LeaderElection, namespace: o.Namespace, only: o.Only,
 		metricsAddress: o.MetricsAddress, healthAddress: o.HealthAddress, log: o.Log})
 	if err != nil {
 		return err
 	}
 	h := &House{Manager: m, Log: o.Log, Namespace: o.Namespace, TakeOver: o.TakeOver, Kubelets: o.Kubelets, Rollouts: o.Rollouts,
-		NoWebhooks: o.WebhookAddress == "", Listen: o.listen}
+		Only: o.Only, NoWebhooks: o.WebhookAddress == "", Listen: o.listen}
 	if err := h.setUp(ctx, on); err != nil {
 		return err
 	}

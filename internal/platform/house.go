@@ -55,6 +55,8 @@ type House struct {
 	TakeOver []string
 	// Namespace that Fairway's own objects live in.
 	Namespace string
+	// Only is the one namespace that is seen and changed; "" = all.
+	Only string
 	// Kubelets says how real kubelets are reached.
 	Kubelets KubeletAccess
 	// Dial connects to addresses and names of the cluster; nil = as the operating system does.
@@ -111,6 +113,7 @@ type managerOptions struct {
 	informers      newInformer // nil = the cache makes its own
 	leaderElection bool
 	namespace      string
+	only           string // the one namespace that is seen; "" = all
 	metricsAddress string // host:port; "" = not served here
 	healthAddress  string
 	log            *slog.Logger
@@ -137,10 +140,15 @@ func newManager(o managerOptions) (manager.Manager, error) {
 		cfg.Wrap(lenient.Wrap(scheme, o.log))
 	}
 	again, priorities := true, false
+	newCache := ctrlcache.New
+	if o.only != "" {
+		newCache = cacheOf(o.only)
+	}
 	m, err := manager.New(cfg, manager.Options{
 		Scheme:                        scheme,
 		MapperProvider:                newMapper(o.on),
 		Logger:                        logrOf(o.log),
+		NewCache:                      newCache,
 		Cache:                         ctrlcache.Options{NewInformer: o.informers, DefaultTransform: ctrlcache.TransformStripManagedFields(), ByObject: cached(o.on)},
 		LeaderElection:                o.leaderElection,
 		LeaderElectionID:              "fairway-controller",

@@ -25,19 +25,25 @@ func newMapper(on []Capability) func(*rest.Config, *http.Client) (meta.RESTMappe
 		own := meta.NewDefaultRESTMapper(nil)
 		for _, c := range on {
 			for _, name := range c.CRDs {
-				b, err := crd.Definition(name, true)
+				def, err := definitionOf(name)
 				if err != nil {
 					return nil, err
 				}
-				var def apiextensionsv1.CustomResourceDefinition
-				if err := json.Unmarshal(b, &def); err != nil {
-					return nil, err
-				}
-				addDefinition(own, &def)
+				addDefinition(own, def)
 			}
 		}
 		return ownFirst{own: own, RESTMapper: dynamic}, nil
 	}
+}
+
+// definitionOf a kind of ours, as this program carries it.
+func definitionOf(name string) (*apiextensionsv1.CustomResourceDefinition, error) {
+	b, err := crd.Definition(name, true)
+	if err != nil {
+		return nil, err
+	}
+	def := &apiextensionsv1.CustomResourceDefinition{}
+	return def, json.Unmarshal(b, def)
 }
 
 func addDefinition(m *meta.DefaultRESTMapper, def *apiextensionsv1.CustomResourceDefinition) {

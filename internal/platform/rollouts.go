@@ -30,7 +30,7 @@ const rolloutsOwner = ServiceAccount + "-rollouts"
 func rolloutsCapability(o RolloutOptions) Capability {
 	group := rollouts.GroupVersion.Group
 	c := Capability{
-		Name: "rollouts", Purpose: "canary and blue-green updates, analysis and experiments by the API of Argo Rollouts", Default: true,
+		Name: "rollouts", Purpose: "canary and blue-green updates, analysis and experiments by the API of Argo Rollouts", Default: true, Namespaced: true,
 		AddToScheme: rollouts.AddToScheme,
 		Cached:      func() map[client.Object]ctrlcache.ByObject { return rollout.Cached(o.InstanceID) },
 		Rules:       mergeRules(rollout.Rules(o.InstanceID), analysis.Rules(), experiment.Rules(), admission.Rules(o.InstanceID, rolloutsOwner)),

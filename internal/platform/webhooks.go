@@ -97,14 +97,14 @@ func (s *webhookServer) Start(ctx context.Context) error {
 // webhookRoles are the rights in Fairway's own namespace that the webhook server needs.
 func webhookRoles() []RoleRule {
 	in := func(resource string, verbs []string, names ...string) RoleRule {
-		return RoleRule{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{resource}, ResourceNames: names, Verbs: verbs}}
+		return RoleRule{Namespace: Namespace, Whole: true, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{resource}, ResourceNames: names, Verbs: verbs}}
 	}
 	return []RoleRule{in("services", []string{"get"}, WebhookService), in("secrets", []string{"create"}), in("secrets", []string{"get", "update"}, webhookSecret)}
 }
 
 // admit judges Rollouts and their like when they are written. In a rehearsal nobody waits for warnings; the engine judges there.
 func (h *House) admit(ctx context.Context, judge *admission.Judge) error {
-	if h.Listen == nil {
+	if h.Listen == nil || h.Only != "" { // webhooks are registered for a whole cluster
 		return nil
 	}
 	m := h.Manager
