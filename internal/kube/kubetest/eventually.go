@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -115,6 +116,11 @@ func (c *Cluster) newList(obj client.Object) (client.ObjectList, error) {
 		return nil, err
 	}
 	kind.Kind += "List"
+	if _, ok := obj.(*unstructured.Unstructured); ok { // of a kind that only the API server knows
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind)
+		return list, nil
+	}
 	o, err := c.Scheme.New(kind)
 	if err != nil {
 		return nil, err

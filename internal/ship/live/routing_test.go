@@ -125,13 +125,17 @@ func TestIngressLeadsToTheStableServiceWhenItsRolloutIsGone(t *testing.T) {
 
 func TestMissingKindOfARouterIsAProblemOfTheRollout(t *testing.T) {
 	t.Parallel()
-	c, _ := serve(t)
+	c := house.Cluster(t)
 	ns := c.Namespace(t)
-	ro := house.Read(t, &rollouts.Rollout{}, ns, routedByNginx)
+	h := start(t, c, func(c *rollout.Controller) { c.InstanceID, c.Versions.Traefik = "absent", "traefik.example.com/v1" })
+	defer h.end()
+	ro := sharded(t, ns, "absent", routedByNginx)
 	ro.Spec.Strategy.Canary.TrafficRouting = &argo.RolloutTrafficRouting{Traefik: &argo.TraefikTrafficRouting{WeightedTraefikServiceName: "web"}}
 	house.Create(t, c, service(ns, "web"), service(ns, "web-canary"), ro)
 	got := await(t, c, ro, argo.RolloutPhaseDegraded, nil)
-	t.Log(got.Status.Message)
+	if m := got.Status.Message; !strings.Contains(m, "TraefikService.traefik.example.com") || !strings.Contains(m, "install its definition") {
+		t.Errorf("the message is %s", m)
+	}
 }
 
 // BenchmarkPromoteToWeight is from the moment that a client's patch is sent to the moment that a watcher sees the weight.
