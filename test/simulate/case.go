@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/fairway-dev/fairway/internal/rehearse/play"
 )
 
 // Case is one generated rehearsal.
@@ -15,6 +17,8 @@ type Case struct {
 	Seed      int64
 	Scenario  []byte // scenario.yaml
 	Manifests []byte // manifests.yaml, which the scenario names
+	// Unrest fails Fairway's own controllers; nil = nothing does.
+	Unrest *play.Unrest
 }
 
 // Size is how much a case holds and how long it goes on.
@@ -23,6 +27,8 @@ type Size struct {
 	Services int
 	// Faults at most.
 	Faults int
+	// Rollouts at most, of which at least half as many are made, and Actions on them.
+	Rollouts, Actions int
 	// Duration measured, of which the last PeaceAtEnd is free of faults.
 	Duration time.Duration
 }
@@ -32,6 +38,9 @@ var (
 	Tiny  = Size{Services: 4, Faults: 12, Duration: 80 * time.Minute}
 	Small = Size{Services: 6, Faults: 10, Duration: 2 * time.Hour}
 	Large = Size{Services: 14, Faults: 40, Duration: 12 * time.Hour}
+	// Fleet is mostly Rollouts, and FleetAtNight more of them for longer.
+	Fleet        = Size{Services: 1, Faults: 4, Rollouts: 8, Actions: 70, Duration: 3 * time.Hour}
+	FleetAtNight = Size{Services: 2, Faults: 12, Rollouts: 16, Actions: 400, Duration: 10 * time.Hour}
 )
 
 // PeaceAtEnd is how long nothing happens before the end, for every controller to come to rest: longer than the crash
@@ -56,6 +65,7 @@ func Generate(seed int64, size Size) (*Case, error) {
 	g.services()
 	g.extras()
 	g.loads()
+	g.rollouts()
 	g.faults()
 	scenario := obj{"apiVersion": "fairway.dev/v1alpha1", "kind": "Scenario", "metadata": obj{"name": fmt.Sprintf("simulate-%d", seed)}, "spec": obj{
 		"duration": size.Duration.String(), "settle": "10m", "seeds": []any{seed},
@@ -91,6 +101,7 @@ type generator struct {
 	zones    []string
 	spot     bool
 	apps     []app
+	ships    []ship
 	objects  []obj
 	models   []any
 	loadList []any

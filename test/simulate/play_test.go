@@ -109,7 +109,7 @@ func runCase(t testing.TB, c *Case, dir, plant string) (*played, error) {
 func runProgram(t testing.TB, program string, c *Case, dir, plant string) (*played, error) {
 	t.Helper()
 	loaded, doc := prepare(t, c, dir)
-	doc.Check, doc.Plant = true, plant
+	doc.Check, doc.Plant, doc.Unrest = true, plant, c.Unrest
 	playing <- struct{}{}
 	defer func() { <-playing }()
 	runs, err := rehearse.Run(t.Context(), rehearse.Options{Document: doc.Document, Seeds: []int64{c.Seed}, Program: program,

@@ -43,6 +43,9 @@ func (p *pass) scaleCanary() {
 	p.dropDeadlines()
 	want := p.canarySplit(p.was.Canary.Weights)
 	if routed(p.ro) {
+		if p.was.Canary.Weights == nil {
+			want.stable = replicasOf(p.ro) // until it is on record what traffic it has, it may have all
+		}
 		want.canary = p.routedSplit(p.st.Canary.Weights).canary
 		if want.canary == 0 && p.serves(p.fresh) {
 			want.canary = p.fresh.size // its traffic goes first

@@ -70,9 +70,10 @@ func (p *pass) endOtherExperiments() {
 		if p.exp != nil && ex.Name == p.exp.Name {
 			continue
 		}
-		p.endExperiment(ex)
-		if ex.DeletionTimestamp == nil && (p.outlived(ex.Labels[HashLabel]) || p.excess(ex.Status.Phase, &good, &bad)) {
+		if outlived := p.outlived(ex.Labels[HashLabel]); ex.DeletionTimestamp == nil && (outlived || p.excess(ex.Status.Phase, &good, &bad)) {
 			p.op(Op{Verb: Delete, Before: ex})
+		} else {
+			p.endExperiment(ex)
 		}
 	}
 }

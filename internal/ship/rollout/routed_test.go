@@ -9,6 +9,7 @@ import (
 	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
@@ -268,6 +269,36 @@ func TestAStepDownWithADynamicStableBringsThePodsItNeeds(t *testing.T) {
 	}
 	w.sized("v1", 8)
 	w.sized("v2", 4)
+}
+
+// No weight is on record, as when a Rollout gets its router and its next image at once.
+func TestADynamicStableKeepsItsPodsUntilItsWeightIsOnRecord(t *testing.T) {
+	t.Parallel()
+	for name, ro := range map[string]*rollouts.Rollout{"services": routedCanary(3, argo.CanaryStrategy{}), "ping-pong": pingPongCanary(3)} {
+		ro.Spec.Strategy.Canary.DynamicStableScale = true
+		w := newWorld(t, ro)
+		w.mind()
+		w.settle()
+		w.user(func(ro *rollouts.Rollout) { ro.Status.Canary.Weights, ro.Spec.Template = nil, tmpl("v2") })
+		w.watch = func(o Op) {
+			if rs, ok := o.After.(*appsv1.ReplicaSet); ok && rs.Name == w.set("v1").Name && *rs.Spec.Replicas < 3 {
+				t.Fatalf("%s: the stable revision is scaled to %d", name, *rs.Spec.Replicas)
+			}
+		}
+		w.still()
+		w.user(func(ro *rollouts.Rollout) { ro.Status.Canary.Weights, ro.Status.Abort = nil, true })
+		for _, p := range w.pods[w.set("v1").UID] {
+			w.setReady(p, false)
+		}
+		w.reconcile()
+		if w.weight() != 0 {
+			t.Fatalf("%s: weight %d after an abort, and no pods", name, w.weight())
+		}
+		w.watch = nil
+		w.user(retry)
+		w.settle()
+		w.phase(argo.RolloutPhaseHealthy, "")
+	}
 }
 
 func TestPingAndPongTakeTurns(t *testing.T) {

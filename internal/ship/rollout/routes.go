@@ -176,6 +176,8 @@ func (p *pass) descent() int32 {
 	want := p.canaryWeight()
 	w := p.was.Canary.Weights
 	switch {
+	case w == nil && p.fresh.available() == 0:
+		return 0
 	case w == nil:
 		return max(left, want)
 	case want <= 0:

@@ -291,7 +291,7 @@ func (p *pass) endOthers(was currentRuns) {
 	for _, r := range p.s.Runs {
 		if !p.isCurrent(r.Name) {
 			others = append(others, r)
-			if r != was.step && r != was.background && r != was.pre && r != was.post {
+			if !p.outlived(r.Labels[HashLabel]) && r != was.step && r != was.background && r != was.pre && r != was.post {
 				p.terminate(r)
 			}
 		}
@@ -319,7 +319,7 @@ func (p *pass) runHistory() (good, bad int32) {
 func (p *pass) outlived(hash string) bool {
 	for i := range p.sets {
 		if rs := &p.sets[i]; rs.hash == hash && hash != "" {
-			return rs.is.DeletionTimestamp != nil
+			return rs.gone || rs.is.DeletionTimestamp != nil
 		}
 	}
 	return true

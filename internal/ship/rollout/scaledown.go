@@ -219,7 +219,8 @@ func (p *pass) inSubset(hash string) bool {
 	return false
 }
 
-// forget deletes the oldest ReplicaSets beyond the history limit, with their runs and experiments. One with pods stays.
+// forget deletes the oldest ReplicaSets beyond the history limit; their runs and experiments follow, see outlived. One with pods
+// stays.
 func (p *pass) forget() {
 	limit := int(orDefault(p.ro.Spec.RevisionHistoryLimit, defaultHistoryLimit))
 	alive := 0
@@ -242,16 +243,6 @@ func (p *pass) forget() {
 		}
 		rs.gone = true
 		p.op(Op{Verb: Delete, Before: rs.was})
-		for _, run := range p.s.Runs {
-			if run.Labels[HashLabel] == rs.hash && run.DeletionTimestamp == nil && !p.isCurrent(run.Name) {
-				p.op(Op{Verb: Delete, Before: run})
-			}
-		}
-		for _, ex := range p.s.Experiments {
-			if ex.Labels[HashLabel] == rs.hash && ex.DeletionTimestamp == nil && ex.Name != p.was.Canary.CurrentExperiment {
-				p.op(Op{Verb: Delete, Before: ex})
-			}
-		}
 	}
 }
 

@@ -1,0 +1,113 @@
+package simulate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairway-dev/fairway/internal/rehearse/play"
+)
+
+// fleetsInCI and fleetsAtNight are how many clusters of Rollouts are played.
+const (
+	fleetsInCI    = 3
+	fleetsAtNight = 60
+)
+
+// unrest is what Fairway's controllers are put through besides: about one write in twelve goes wrong.
+var unrest = play.Unrest{Refuse: .05, Lose: .02, Die: .01, Peace: PeaceAtEnd}
+
+// shrinksMax bounds how often a case that fails is played again with fewer steps.
+const shrinksMax = 40
+
+func TestRolloutsKeepTheirInvariantsUnderFaults(t *testing.T) {
+	t.Parallel()
+	n, size := int64(fleetsInCI), Fleet
+	if nightly() {
+		n, size = fleetsAtNight, FleetAtNight
+	}
+	for _, seed := range wanted(t, n) {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			c, err := Generate(seed, size)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seed%3 != 1 {
+				c.Unrest = &unrest
+			}
+			dir := t.ArtifactDir()
+			p, err := runCase(t, c, dir, "")
+			if err != nil {
+				steps, smaller := shrink(t, c, err)
+				t.Fatalf("%v\nplay it again with "+seedsVariable+"=%d; with -artifacts its files are kept in %s\n%s\nthese %d steps are enough (%v):\n%s", err, seed, dir, p.describe(),
+					len(steps), smaller, strings.Join(steps, "\n"))
+			}
+			ends := map[string]int{}
+			for _, u := range p.run.Updates {
+				ends[u.Outcome]++
+			}
+			t.Logf("seed %d: %d writes, %d pods lived, updates %v, %.1f s (%.1f s of CPU)", seed, p.run.End.Writes, len(p.run.Pods), ends, p.run.End.Execution.WallSeconds, p.run.End.Execution.CPUSeconds)
+			if ends["Healthy"] == 0 {
+				t.Error("no update ever ended well: nothing was tried")
+			}
+		})
+	}
+}
+
+// shrink plays a case that fails with fewer and fewer steps, as long as it fails in the same way, and returns those that are
+// left, one a line.
+func shrink(t *testing.T, c *Case, failure error) (left []string, smaller error) {
+	t.Helper()
+	var scenario map[string]any
+	if err := yaml.Unmarshal(c.Scenario, &scenario); err != nil {
+		t.Fatal(err)
+	}
+	spec := scenario["spec"].(map[string]any)
+	all, _ := spec["steps"].([]any)
+	kind, smaller := invariantOf(failure), failure
+	fails := func(steps []any) bool {
+		spec["steps"] = steps
+		b, err := yaml.Marshal(scenario)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = runCase(t, &Case{Seed: c.Seed, Scenario: b, Manifests: c.Manifests, Unrest: c.Unrest}, t.TempDir(), "")
+		if err == nil || invariantOf(err) != kind {
+			return false
+		}
+		smaller = err
+		return true
+	}
+	played := 0
+	if kind == "" {
+		return []string{"  (it is not about an invariant)"}, failure
+	}
+	for part := (len(all) + 1) / 2; part > 0 && played < shrinksMax; part /= 2 {
+		for at := 0; at < len(all) && played < shrinksMax; played++ {
+			if less := slices.Delete(slices.Clone(all), at, min(at+part, len(all))); fails(less) {
+				all = less
+			} else {
+				at += part
+			}
+		}
+	}
+	for _, s := range all {
+		b, err := yaml.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, "  "+strings.ReplaceAll(strings.TrimSpace(string(b)), "\n", "\n  "))
+	}
+	return left, smaller
+}
+
+// invariantOf is the name of the first broken invariant in an error.
+func invariantOf(err error) string {
+	_, rest, _ := strings.Cut(err.Error(), `invariant "`)
+	name, _, _ := strings.Cut(rest, `"`)
+	return name
+}
