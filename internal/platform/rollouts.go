@@ -35,7 +35,7 @@ func rolloutsCapability(o RolloutOptions) Capability {
 		Cached:      func() map[client.Object]ctrlcache.ByObject { return rollout.Cached(o.InstanceID) },
 		Rules:       mergeRules(rollout.Rules(o.InstanceID), analysis.Rules(), experiment.Rules(), admission.Rules(o.InstanceID, rolloutsOwner)),
 		Roles: append(webhookRoles(), RoleRule{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"},
-			ResourceNames: []string{plugin.ConfigMapName}, Verbs: []string{"get", "list", "watch"}}}),
+			ResourceNames: []string{plugin.ConfigMapName}, Verbs: []string{"list", "watch"}}}),
 		Readers: []rbacv1.PolicyRule{{APIGroups: []string{group}, Verbs: []string{"get", "list", "watch"},
 			Resources: append([]string{"rollouts/scale", "rollouts/status"}, rolloutKinds...)}},
 		Writers: []rbacv1.PolicyRule{{APIGroups: []string{group}, Verbs: []string{"create", "update", "patch", "delete", "deletecollection"},

@@ -27,21 +27,23 @@ const controllerUser = "system:serviceaccount:fairway-system:fairway"
 
 // replica is a running `fairway controller`.
 type replica struct {
-	t       *testing.T
-	process *exec.Cmd
-	log     lockedBuffer
-	api     int // port of the metrics APIs
-	health  int
-	metrics int
-	done    chan struct{}
+	t        *testing.T
+	process  *exec.Cmd
+	log      lockedBuffer
+	api      int // port of the metrics APIs
+	webhooks int
+	health   int
+	metrics  int
+	done     chan struct{}
 }
 
-func startReplica(t *testing.T, kubeconfig string, api int) *replica {
+func startReplica(t *testing.T, kubeconfig string, more ...string) *replica {
 	t.Helper()
-	r := &replica{t: t, api: api, health: freePort(t), metrics: freePort(t), done: make(chan struct{})}
+	r := &replica{t: t, api: freePort(t), webhooks: freePort(t), health: freePort(t), metrics: freePort(t), done: make(chan struct{})}
 	at := func(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
-	r.process = exec.Command(fairway(t), "controller", "--kubeconfig", kubeconfig, "--listen", at(api), "--health-address", at(r.health),
-		"--metrics-address", at(r.metrics), "--kubelet-insecure-tls", "--kubelet-preferred-address-types=ExternalIP", "--metric-resolution=10s")
+	r.process = exec.Command(fairway(t), append([]string{"controller", "--kubeconfig", kubeconfig, "--listen", at(r.api), "--webhook-address", at(r.webhooks),
+		"--health-address", at(r.health), "--metrics-address", at(r.metrics), "--kubelet-insecure-tls", "--kubelet-preferred-address-types=ExternalIP",
+		"--metric-resolution=10s"}, more...)...)
 	r.process.Stderr = &r.log
 	if err := r.process.Start(); err != nil {
 		t.Fatal(err)
@@ -102,11 +104,12 @@ func TestControllerRunsOnAClusterWithJustTheRightsOfTheChart(t *testing.T) {
 		}
 		return path
 	}
-	port, audit := freePort(t), filepath.Join(work, "audit.log")
+	pods, audit := newFront(t), filepath.Join(work, "audit.log")
 	c := up(t, "--memory", "--data", filepath.Join(work, "data"), "--nodes", "2", "--pod-start", "100ms", "--capabilities=-metrics,-rollouts", "--node-listen",
-		"--program", "*fairway*=local:"+strconv.Itoa(port),
+		"--program", "*fairway*=local:"+strconv.Itoa(pods.port()),
 		"--kubernetes-arg", "apiserver=audit-log-path="+audit, "--kubernetes-arg", "apiserver=audit-policy-file="+file("policy", auditPolicy))
 	c.kubectl("apply", "--server-side", "--validate=strict", "-f", rendered)
+	define(c)
 	c.kubectl("rollout", "status", "-n", "fairway-system", "deployment/fairway", "--timeout=60s")
 
 	token := strings.TrimSpace(c.kubectl("create", "token", "-n", "fairway-system", "fairway"))
@@ -114,7 +117,8 @@ func TestControllerRunsOnAClusterWithJustTheRightsOfTheChart(t *testing.T) {
 	c.kubectl("config", "--kubeconfig", own, "unset", "users.fairway")
 	c.kubectl("config", "--kubeconfig", own, "set-credentials", "fairway", "--token="+token)
 
-	first := startReplica(t, own, port)
+	first := startReplica(t, own)
+	pods.replica.Store(first)
 	holder := func() string {
 		out, _ := c.try("get", "lease", "-n", "fairway-system", "fairway-controller", "-o", "jsonpath={.spec.holderIdentity}")
 		return out
@@ -126,7 +130,7 @@ func TestControllerRunsOnAClusterWithJustTheRightsOfTheChart(t *testing.T) {
 		return ""
 	})
 	leader := holder()
-	second := startReplica(t, own, freePort(t))
+	second := startReplica(t, own)
 	eventually(t, func() string {
 		if out, err := c.try("top", "nodes", "--no-headers"); err != nil || strings.Count(out, "node-") != 2 {
 			return "top nodes: " + out
@@ -170,8 +174,25 @@ func TestControllerRunsOnAClusterWithJustTheRightsOfTheChart(t *testing.T) {
 			}
 		}
 	})
+	t.Run("objects are judged at admission", func(t *testing.T) {
+		eventually(t, func() string {
+			out, err := c.tryWith(badRollout, "apply", "-f", "-")
+			c.try("delete", "rollout", "bad", "--wait=false")
+			if err != nil || !strings.Contains(out, "setWeight") {
+				return "no warning of a weight of 110: " + out
+			}
+			return ""
+		})
+		owner := c.kubectl("get", "validatingwebhookconfiguration", "fairway-rollouts", "-o", "jsonpath={.metadata.ownerReferences[0].name}")
+		if owner != "fairway-rollouts" {
+			t.Errorf("the webhooks belong to %q; they are to go with the chart's ClusterRole", owner)
+		}
+	})
+	t.Run("Rollouts of every kind are carried out", func(t *testing.T) { ship(t, c) })
 	t.Run("a damaged certificate is made anew at the next start", func(t *testing.T) {
 		c.kubectl("patch", "secret", "-n", "fairway-system", "fairway-serving", "--type=merge", "-p", `{"data":{"tls.crt":"bm9uZQ=="}}`)
+		c.kubectl("patch", "secret", "-n", "fairway-system", "fairway-serving-webhooks", "--type=merge", "-p", `{"data":{"tls.crt":"bm9uZQ=="}}`)
+		c.kubectl("label", "rollout", "--all", "looked=at") // nothing depends on the webhooks that are broken now
 	})
 	if code := first.stop(); code != 0 {
 		t.Errorf("exit code %d after SIGTERM, want 0", code)
@@ -182,15 +203,32 @@ func TestControllerRunsOnAClusterWithJustTheRightsOfTheChart(t *testing.T) {
 		}
 		return ""
 	})
-	third := startReplica(t, own, port)
+	second.stop()
+	third := startReplica(t, own, "--ambassador-api-version=x.getambassador.io/v3alpha1", "--traefik-api-group=traefik.containo.us")
+	pods.replica.Store(third)
 	eventually(t, func() string {
 		if out, err := c.try("top", "pods", "-A", "--no-headers"); err != nil || !strings.Contains(out, "fairway-") {
 			return "after the hand-over, top pods: " + out
 		}
 		return ""
 	})
+	updateImages(c, "4") // with the groups of routers' kinds that were given
+	eventually(t, func() string {
+		out, _ := c.tryWith(strings.Replace(badRollout, "bad", "bad-again", 1), "apply", "--dry-run=server", "-f", "-")
+		if !strings.Contains(out, "Warning:") {
+			return "with a new certificate, nothing is judged: " + out
+		}
+		return ""
+	})
 	third.stop()
-	second.stop()
+	off := startReplica(t, own, "--webhook-address=")
+	eventually(t, func() string {
+		if left, _ := c.try("get", "validatingwebhookconfigurations,mutatingwebhookconfigurations", "-o", "name"); strings.Contains(left, "fairway") {
+			return "switched off, the webhooks stay: " + left
+		}
+		return ""
+	})
+	off.stop()
 	out, err := exec.Command(fairway(t), "metrics", "release", "--kubeconfig", c.kubeconfig).CombinedOutput()
 	if left, _ := c.try("get", "apiservices", "-o", "name"); err != nil || strings.Contains(left, "metrics.k8s.io") {
 		t.Errorf("metrics release: %v, %s; left: %s", err, out, left)
@@ -227,15 +265,13 @@ func rights(t *testing.T, audit string) {
 		if err := yaml.Unmarshal(doc, &role); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasSuffix(role.Kind, "Role") || len(role.Labels) > 0 || role.Name == "fairway-rollouts" {
-			// The labelled are for users. What of the rights for Rollouts is used hangs on the Rollouts there are, and here are
-			// none; a Rollout is carried out with just these rights in a test of the platform.
-			continue
+		if !strings.HasSuffix(role.Kind, "Role") || len(role.Labels) > 0 {
+			continue // the labelled are for users
 		}
 		for _, rule := range role.Rules {
 			for _, verb := range rule.Verbs {
 				for _, resource := range rule.Resources {
-					if !slices.ContainsFunc(used, func(e auditv1.Event) bool { return covers(&rule, verb, resource, &e) }) && resource != "nodes/metrics" {
+					if !slices.ContainsFunc(used, func(e auditv1.Event) bool { return covers(&rule, verb, resource, &e) }) && !askedOnly(verb, resource) {
 						t.Errorf("%s %s grants %s on %v %s %v, which nothing uses", role.Kind, role.Name, verb, rule.APIGroups, resource, rule.ResourceNames)
 					}
 				}
@@ -251,4 +287,11 @@ func covers(rule *rbacv1.PolicyRule, verb, resource string, e *auditv1.Event) bo
 		return false
 	}
 	return len(rule.ResourceNames) == 0 || slices.Contains(rule.ResourceNames, o.Name) || strings.Contains(e.RequestURI, "fieldSelector=metadata.name%3D"+rule.ResourceNames[0])
+}
+
+// askedOnly are rights that no request shows: kubelets ask for the first; an apply that makes an object is a patch, and the API
+// server asks for the second as well; and an admission plugin that is off by default lets only those who may finalize an owner
+// make objects that hold it up.
+func askedOnly(verb, resource string) bool {
+	return resource == "nodes/metrics" || verb == "create" && resource == "customresourcedefinitions" || strings.HasSuffix(resource, "/finalizers")
 }

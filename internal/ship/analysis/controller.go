@@ -75,13 +75,13 @@ type Controller struct {
 // Rules are the rights a Controller needs.
 func Rules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
-		{APIGroups: []string{rollouts.GroupVersion.Group}, Resources: []string{"analysisruns"}, Verbs: []string{"get", "list", "watch", "patch", "delete"}},
+		{APIGroups: []string{rollouts.GroupVersion.Group}, Resources: []string{"analysisruns"}, Verbs: []string{"list", "watch", "patch", "delete"}},
 		{APIGroups: []string{rollouts.GroupVersion.Group}, Resources: []string{"analysisruns/finalizers"}, Verbs: []string{"update"}},
-		{APIGroups: []string{rollouts.GroupVersion.Group}, Resources: []string{"analysistemplates", "clusteranalysistemplates"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{rollouts.GroupVersion.Group}, Resources: []string{"analysistemplates", "clusteranalysistemplates"}, Verbs: []string{"list", "watch"}},
 		{APIGroups: []string{"batch"}, Resources: []string{"jobs"}, Verbs: []string{"get", "list", "watch", "create", "delete"}},
-		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list", "watch"}},
 		{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}},
-		{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+		{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create"}},
 	}
 }
 

@@ -63,13 +63,13 @@ type Controller struct {
 func Rules() []rbacv1.PolicyRule {
 	group := rollouts.GroupVersion.Group
 	return []rbacv1.PolicyRule{
-		{APIGroups: []string{group}, Resources: []string{"experiments"}, Verbs: []string{"get", "list", "watch", "patch"}},
+		{APIGroups: []string{group}, Resources: []string{"experiments"}, Verbs: []string{"list", "watch", "patch"}},
 		{APIGroups: []string{group}, Resources: []string{"experiments/finalizers"}, Verbs: []string{"update"}},
-		{APIGroups: []string{group}, Resources: []string{"analysisruns"}, Verbs: []string{"get", "list", "watch", "create", "patch"}},
-		{APIGroups: []string{group}, Resources: []string{"analysistemplates", "clusteranalysistemplates", "rollouts"}, Verbs: []string{"get", "list", "watch"}},
-		{APIGroups: []string{"apps"}, Resources: []string{"replicasets"}, Verbs: []string{"get", "list", "watch", "create", "patch"}},
-		{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"get", "list", "watch", "create", "delete"}},
-		{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create", "patch"}},
+		{APIGroups: []string{group}, Resources: []string{"analysisruns"}, Verbs: []string{"list", "watch", "create", "patch"}},
+		{APIGroups: []string{group}, Resources: []string{"analysistemplates", "clusteranalysistemplates", "rollouts"}, Verbs: []string{"list", "watch"}},
+		{APIGroups: []string{"apps"}, Resources: []string{"replicasets"}, Verbs: []string{"list", "watch", "create", "patch"}},
+		{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"list", "watch", "create", "delete"}},
+		{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create"}},
 	}
 }
 

@@ -61,8 +61,8 @@ func Rules(instanceID string) []rbacv1.PolicyRule {
 	rule := func(group string, verbs []string, resources ...string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, Verbs: verbs}
 	}
-	read, edit := []string{"get", "list", "watch"}, []string{"get", "list", "watch", "patch"}
-	made := []string{"get", "list", "watch", "create", "patch", "delete"}
+	read, edit := []string{"list", "watch"}, []string{"list", "watch", "patch"}
+	made, kept := append([]string{"create", "delete"}, edit...), append([]string{"create"}, edit...)
 	return []rbacv1.PolicyRule{
 		rule(group, edit, "rollouts"),
 		rule(group, []string{"patch"}, "rollouts/status"),
@@ -75,11 +75,11 @@ func Rules(instanceID string) []rbacv1.PolicyRule {
 		rule("", read, "podtemplates"),
 		rule("", edit, "services", "pods"),
 		rule("", []string{"create"}, "pods/eviction"),
-		rule("", []string{"create", "patch"}, "events"),
+		rule("", []string{"create"}, "events"),
 		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{PeerLease(instanceID)}, Verbs: read},
-		rule("networking.k8s.io", made, "ingresses"),
+		rule("networking.k8s.io", kept, "ingresses"),
 		rule("networking.istio.io", edit, "virtualservices", "destinationrules"),
-		rule("split.smi-spec.io", made, "trafficsplits"),
+		rule("split.smi-spec.io", kept, "trafficsplits"),
 		rule("getambassador.io", made, "mappings"),
 		rule("x.getambassador.io", made, "ambassadormappings"),
 		rule("traefik.io", edit, "traefikservices"),
