@@ -301,6 +301,38 @@ func TestADynamicStableKeepsItsPodsUntilItsWeightIsOnRecord(t *testing.T) {
 	}
 }
 
+// The old pods are about to go when their revision is promoted again.
+func TestPodsThatAreAboutToGoGetNoTraffic(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{DynamicStableScale: true, Steps: []argo.CanaryStep{pauseFor(""), weight(20)}}))
+	w.mind()
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.user(wholly)
+	w.reconcile()
+	for _, p := range w.pods[w.set("v2").UID] {
+		w.setReady(p, true)
+	}
+	w.makePods(w.set("v2"))
+	w.ready("v2", 2)
+	if *w.set("v1").Spec.Replicas != 0 || w.set("v1").Status.AvailableReplicas == 0 {
+		t.Fatalf("%d %+v", *w.set("v1").Spec.Replicas, w.set("v1").Status)
+	}
+	w.update("v1")
+	w.reconcile()
+	w.user(wholly)
+	w.watch = func(o Op) {
+		if u, ok := o.After.(*unstructured.Unstructured); ok && *w.set("v1").Spec.Replicas == 0 {
+			if n, _, _ := unstructured.NestedInt64(u.Object, "spec", "weight"); n > 0 {
+				t.Fatalf("weight %d", n)
+			}
+		}
+	}
+	w.settle()
+	w.phase(argo.RolloutPhaseHealthy, "")
+}
+
 func TestPingAndPongTakeTurns(t *testing.T) {
 	t.Parallel()
 	ro := canaryRollout(2, argo.CanaryStrategy{PingPong: &argo.PingPongSpec{PingService: "ping", PongService: "pong"},

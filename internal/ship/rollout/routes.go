@@ -30,7 +30,7 @@ func (p *pass) route() bool {
 		return true
 	}
 	in := p.intent()
-	if p.fresh.available() == 0 && p.stable != nil && p.stable.lasting() > 0 {
+	if p.fresh.lasting() == 0 && p.stable != nil && p.stable.lasting() > 0 {
 		// any stable pod is better than none
 	} else if !p.stableCarries(in.Max - in.Weight) {
 		if p.distinctStable() {
@@ -93,12 +93,12 @@ func (p *pass) intent() traffic.Intent {
 		in.Remove = true
 	case p.aborted():
 		in.Weight, in.Remove = p.descent(), true
-	case p.fresh.available() == 0 || p.routedSplit(nil).canary == 0:
+	case p.fresh.lasting() == 0 || p.routedSplit(nil).canary == 0:
 		in.Remove, in.Additional = true, p.experimentWeights() // nobody is there to take traffic, or will be
 	case p.was.PromoteFull:
 		in.Remove = true
 		if n := replicasOf(p.ro); dynamicStable(p.ro) {
-			in.Weight = min(in.Max, in.Max*p.fresh.available()/max(n, 1))
+			in.Weight = min(in.Max, in.Max*p.fresh.lasting()/max(n, 1))
 		} else if w := p.was.Canary.Weights; w != nil {
 			in.Weight = w.Canary.Weight
 		}
@@ -144,7 +144,7 @@ func (p *pass) stages(in traffic.Intent) []traffic.Intent {
 		return []traffic.Intent{in}
 	}
 	first := in
-	if p.fresh.available() == 0 && w.Canary.Weight > 0 {
+	if p.fresh.lasting() == 0 && w.Canary.Weight > 0 {
 		first.CanaryHash, first.StableHash = w.Canary.PodTemplateHash, w.Stable.PodTemplateHash
 	} else {
 		first.Weight, first.Additional = w.Canary.Weight, w.Additional
