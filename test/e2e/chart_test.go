@@ -17,6 +17,8 @@ var update = flag.Bool("update", false, "render the chart anew; needs the networ
 const (
 	chart    = "../../charts/fairway"
 	rendered = "testdata/chart.yaml"
+	// renderedNamespaced is the chart for one namespace, called team.
+	renderedNamespaced = "testdata/chart-namespaced.yaml"
 	// helm renders the chart, outside of this module.
 	helm = "helm.sh/helm/v3/cmd/helm@v3.19.2"
 )
@@ -41,20 +43,22 @@ func chartSum(t *testing.T) string {
 
 func TestRenderedChartIsThatOfTheTemplates(t *testing.T) {
 	t.Parallel()
-	head := "# go test ./test/e2e -run Chart -update\n# rendered by " + helm + " from the chart with the hash " + chartSum(t) + "\n"
-	if *update {
-		c := exec.Command("go", "run", helm, "template", "fairway", chart, "--namespace", "fairway-system", "--kube-version", "1.37.1")
-		c.Stderr = os.Stderr
-		out, err := c.Output()
-		if err != nil {
-			t.Fatalf("helm: %v", err)
+	for file, values := range map[string]string{rendered: "", renderedNamespaced: "namespaced=true,namespace=team"} {
+		head := "# go test ./test/e2e -run Chart -update\n# rendered by " + helm + " from the chart with the hash " + chartSum(t) + "\n"
+		if *update {
+			c := exec.Command("go", "run", helm, "template", "fairway", chart, "--namespace", "fairway-system", "--kube-version", "1.37.1", "--set", values)
+			c.Stderr = os.Stderr
+			out, err := c.Output()
+			if err != nil {
+				t.Fatalf("helm: %v", err)
+			}
+			if err := os.WriteFile(file, append([]byte(head), out...), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := os.WriteFile(rendered, append([]byte(head), out...), 0o644); err != nil {
-			t.Fatal(err)
+		b, err := os.ReadFile(file)
+		if err != nil || !strings.HasPrefix(string(b), head) {
+			t.Errorf("%s is not rendered from the chart as it is now (%v); run the test with -update", file, err)
 		}
-	}
-	b, err := os.ReadFile(rendered)
-	if err != nil || !strings.HasPrefix(string(b), head) {
-		t.Errorf("%s is not rendered from the chart as it is now (%v); run the test with -update", rendered, err)
 	}
 }

@@ -236,9 +236,10 @@ func TestControllerRunsOnAClusterWithJustTheRightsOfTheChart(t *testing.T) {
 	rights(t, audit)
 }
 
-// rights compares what the API server has seen with what the chart grants.
-func rights(t *testing.T, audit string) {
-	var used []auditv1.Event
+// events are what the API server has seen of Fairway; a refusal is a failure.
+func events(t *testing.T, audit string) []auditv1.Event {
+	t.Helper()
+	var all []auditv1.Event
 	f, err := os.Open(audit)
 	if err != nil {
 		t.Fatal(err)
@@ -254,8 +255,14 @@ func rights(t *testing.T, audit string) {
 		if e.ResponseStatus != nil && e.ResponseStatus.Code == http.StatusForbidden {
 			t.Errorf("refused: %s %s", e.Verb, e.RequestURI)
 		}
-		used = append(used, e)
+		all = append(all, e)
 	}
+	return all
+}
+
+// rights compares what the API server has seen with what the chart grants.
+func rights(t *testing.T, audit string) {
+	used := events(t, audit)
 	b, err := os.ReadFile(rendered)
 	if err != nil {
 		t.Fatal(err)
