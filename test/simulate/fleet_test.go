@@ -111,3 +111,64 @@ func invariantOf(err error) string {
 	name, _, _ := strings.Cut(rest, `"`)
 	return name
 }
+
+// TestBrokenControllersOfRolloutsAreCaught plants what controllers of Rollouts must never do.
+func TestBrokenControllersOfRolloutsAreCaught(t *testing.T) {
+	t.Parallel()
+	for plant, invariant := range map[string]string{
+		play.PlantStarve:   "what serves keeps its pods",
+		play.PlantDeaf:     "no Service is led to nobody",
+		play.PlantForget:   "the stable revision is remembered",
+		play.PlantStorm:    "writes come to an end",
+		play.PlantRestless: "what is at rest is left alone",
+	} {
+		t.Run(plant, func(t *testing.T) {
+			t.Parallel()
+			p, err := runCase(t, green(), t.TempDir(), plant)
+			if err == nil {
+				t.Fatal("nothing was noticed")
+			}
+			if got := invariantOf(err); got != invariant {
+				t.Fatalf("noticed something else: %v", err)
+			}
+			if p.run.End == nil || p.run.End.Incomplete == "" {
+				t.Error("the run does not say that it is incomplete")
+			}
+		})
+	}
+	t.Run("and the same Rollout without a break is not blamed", func(t *testing.T) {
+		t.Parallel()
+		if p, err := runCase(t, green(), t.TempDir(), ""); err != nil {
+			t.Fatalf("%v\n%s", err, p.describe())
+		}
+	})
+}
+
+// green is one Rollout that is left in peace.
+func green() *Case {
+	return &Case{Seed: 3, Scenario: []byte(`apiVersion: fairway.dev/v1alpha1
+kind: Scenario
+metadata: {name: green}
+spec:
+  duration: 50m
+  settle: 5m
+  seeds: [3]
+  cluster: {pools: [{name: web, type: m5.large, zones: [a], size: 2}], manifests: [manifests.yaml]}
+`), Manifests: []byte(`apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: web}}
+  strategy: {blueGreen: {activeService: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers: [{name: main, image: "registry.example/web:v1", resources: {requests: {cpu: 100m, memory: 64Mi}}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+`)}
+}

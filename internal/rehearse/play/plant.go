@@ -31,6 +31,11 @@ const (
 	PlantWait          = "wait"           // the run waits for what never comes, while the cluster goes on
 	PlantSpin          = "spin"           // a goroutine never lets go
 	PlantStuckRollout  = "stuck-rollout"  // the Deployment controller stops in the middle of a rollout
+	PlantStarve        = "starve"         // what a Rollout's active Service selects loses pods
+	PlantDeaf          = "deaf"           // a Rollout's active Service is led to nobody
+	PlantForget        = "forget"         // a Rollout forgets its stable revision
+	PlantStorm         = "storm"          // a Rollout is written over and over
+	PlantRestless      = "restless"       // a Rollout at rest is written now and then
 )
 
 // plantAfter is when the break happens, counted from the start of measuring.
@@ -55,6 +60,9 @@ func (k *checker) plant(ctx context.Context, now time.Time) error {
 	}
 	if len(running) < 2 {
 		return errors.New("fewer than two pods run")
+	}
+	if act := rolloutBreaks[doc.Plant]; act != nil {
+		return act(ctx, k)
 	}
 	if act := breaks[doc.Plant]; act != nil {
 		return act(ctx, k, running[0], running[1])
