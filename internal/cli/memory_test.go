@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -20,7 +19,7 @@ func TestMemoryIsGivenBackOnlyByAClusterThatRests(t *testing.T) {
 	}{
 		{"much garbage, at rest", heapUse{allocated: 900 * mb}, heapUse{allocated: 910 * mb, live: 100 * mb, held: 300 * mb}, true},
 		{"much garbage, at work", heapUse{allocated: 100 * mb}, heapUse{allocated: 900 * mb, live: 100 * mb, held: 300 * mb}, false},
-		{"little garbage, at rest", heapUse{allocated: 900 * mb}, heapUse{allocated: 910 * mb, live: 100 * mb, held: 140 * mb}, false},
+		{"little garbage, at rest", heapUse{allocated: 900 * mb}, heapUse{allocated: 910 * mb, live: 100 * mb, held: 118 * mb}, false},
 	} {
 		if got := c.now.resting(c.before); got != c.want {
 			t.Errorf("%s: %v", c.what, got)
@@ -55,9 +54,6 @@ func TestTheHeapMayGrowWithinItsRoom(t *testing.T) {
 }
 
 func TestCollectionsArePacedUntilTheEnd(t *testing.T) {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
-		t.Skip("the environment chooses")
-	}
 	percent := func() uint64 {
 		runtime.GC()
 		s := []metrics.Sample{{Name: "/gc/gogc:percent"}}

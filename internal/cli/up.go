@@ -168,9 +168,9 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 	slog.SetDefault(log) // the terminal is for the user
 	start, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not ready after %v", startWithin))
 	defer cancel()
-	running, stopped := context.WithCancel(ctx)
-	defer stopped()
-	paceCollections(running)
+	if collectByOurselves() {
+		debug.SetGCPercent(gcStart)
+	}
 	began := time.Now()
 	cluster, err := platform.Up(start, o)
 	if err != nil {
@@ -181,6 +181,11 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 	}
 	f.greet(s, cluster, time.Since(began))
 	debug.FreeOSMemory() // a start leaves as much garbage as it leaves data
+	running, stopped := context.WithCancel(ctx)
+	defer stopped()
+	if collectByOurselves() {
+		paceCollections(running)
+	}
 	var memory sync.WaitGroup
 	memory.Go(func() { giveBackMemory(running) })
 	select {
