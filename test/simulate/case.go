@@ -29,6 +29,8 @@ type Size struct {
 	Faults int
 	// Rollouts at most, of which at least half as many are made, and Actions on them.
 	Rollouts, Actions int
+	// Idle Rollouts get one update that nobody promotes, and then nothing happens: there are neither autoscalers nor actions.
+	Idle bool
 	// Duration measured, of which the last PeaceAtEnd is free of faults.
 	Duration time.Duration
 }
@@ -38,8 +40,9 @@ var (
 	Tiny  = Size{Services: 4, Faults: 12, Duration: 80 * time.Minute}
 	Small = Size{Services: 6, Faults: 10, Duration: 2 * time.Hour}
 	Large = Size{Services: 14, Faults: 40, Duration: 12 * time.Hour}
-	// Fleet is mostly Rollouts, and FleetAtNight more of them for longer.
+	// Fleet is mostly Rollouts, FleetAtNight more of them for longer, and IdleFleet many that stand still.
 	Fleet        = Size{Services: 1, Faults: 4, Rollouts: 8, Actions: 70, Duration: 3 * time.Hour}
+	IdleFleet    = Size{Services: 1, Rollouts: 60, Idle: true, Duration: 2 * time.Hour}
 	FleetAtNight = Size{Services: 2, Faults: 12, Rollouts: 16, Actions: 400, Duration: 10 * time.Hour}
 )
 

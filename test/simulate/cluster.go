@@ -5,7 +5,7 @@ import "fmt"
 // pools: on-demand nodes over some zones, and often spot nodes beside them.
 func (g *generator) pools() {
 	g.zones = []string{"a", "b", "c"}[:g.between(1, 3, "zones")]
-	g.poolList = append(g.poolList, obj{"name": "base", "type": pick(g.dice, "type", "m5.large", "m5.xlarge", "m5.2xlarge"), "zones": g.zones, "size": g.between(4, 8, "base")})
+	g.poolList = append(g.poolList, obj{"name": "base", "type": pick(g.dice, "type", "m5.large", "m5.xlarge", "m5.2xlarge"), "zones": g.zones, "size": g.between(4, 8, "base") + g.size.Rollouts/4})
 	if g.spot = g.chance(0.6, "spot"); g.spot {
 		g.poolList = append(g.poolList, obj{"name": "spot", "cpu": "4", "memory": "16Gi", "capacityType": "spot", "zones": g.zones, "size": g.between(2, 5, "spot-size"),
 			"maxPods": g.between(12, 60, "max-pods")})

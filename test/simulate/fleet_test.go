@@ -58,6 +58,33 @@ func TestRolloutsKeepTheirInvariantsUnderFaults(t *testing.T) {
 	}
 }
 
+// TestRolloutsThatStandStillAreNotWritten lets many Rollouts of every shape come to rest, at an end or at a pause, and be looked
+// at again and again; that nothing is written then is an invariant.
+func TestRolloutsThatStandStillAreNotWritten(t *testing.T) {
+	t.Parallel()
+	c, err := Generate(1, IdleFleet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := runCase(t, c, t.ArtifactDir(), "")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, p.describe())
+	}
+	phases, strategies := map[string]int{}, map[string]int{}
+	for i := range p.run.Workloads {
+		if w := &p.run.Workloads[i]; strings.HasPrefix(w.Object, "Rollout/") {
+			phases[w.Phase]++
+			strategies[w.Strategy]++
+		}
+	}
+	t.Logf("%v %v, %d writes in all, %.1f s of CPU", phases, strategies, p.run.End.Writes, p.run.End.Execution.CPUSeconds)
+	for _, phase := range []string{"Healthy", "Paused", "Degraded"} {
+		if phases[phase] == 0 {
+			t.Errorf("no Rollout is %s", phase)
+		}
+	}
+}
+
 // shrink plays a case that fails with fewer and fewer steps, as long as it fails in the same way, and returns those that are
 // left, one a line.
 func shrink(t *testing.T, c *Case, failure error) (left []string, smaller error) {

@@ -89,7 +89,7 @@ func (g *generator) ship(i int, s *ship) {
 		g.add(obj{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta(s.ns, s.name+"-lent"), "spec": lent})
 	}
 	g.add(obj{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": meta(s.ns, s.name), "spec": spec})
-	if s.hpa = d.chance(0.3, "hpa"); s.hpa {
+	if s.hpa = d.chance(0.3, "hpa") && !g.size.Idle; s.hpa {
 		low := d.between(1, 3, "hpa-min")
 		g.add(obj{"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": meta(s.ns, s.name), "spec": obj{
 			"scaleTargetRef": obj{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": s.name}, "minReplicas": low, "maxReplicas": low + d.between(1, 5, "hpa-span"),
@@ -285,6 +285,13 @@ func (g *generator) actions() {
 			step[k] = v
 		}
 		g.steps = append(g.steps, step)
+	}
+	if g.size.Idle {
+		for i := range g.ships {
+			s := &g.ships[i]
+			add("update "+s.name, 2*time.Minute+time.Duration(i)*5*time.Second, obj{"setImage": obj{"workload": s.workload(), "image": s.image("v2")}})
+		}
+		return
 	}
 	for i := range g.size.Actions {
 		key := fmt.Sprintf("action/%d", i)

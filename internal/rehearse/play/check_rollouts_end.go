@@ -38,7 +38,7 @@ func (c *rolloutCheck) atEnd(excused map[string]bool, pods []*corev1.Pod) {
 	if c == nil {
 		return
 	}
-	waiting := len(excused) > 0
+	waiting := false
 	for _, name := range sortedKeys(c.rollouts) {
 		t := c.rollouts[name]
 		object := rolloutKind + "/" + name
