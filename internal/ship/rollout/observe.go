@@ -27,6 +27,7 @@ type observer struct {
 	written  *written
 	versions traffic.Versions
 	dataPath traffic.DataPath // nil = none
+	served   servedVersions
 	// instanceID of the objects that are carried out.
 	instanceID string
 
@@ -51,6 +52,8 @@ type look struct {
 	s    Snapshot
 	ids  []id
 	memo *memo
+	// current are the versions of routers' objects, with those that were found where none was asked for.
+	current traffic.Versions
 }
 
 // rollout returns the Rollout as it is known, nil when there is none.

@@ -132,30 +132,44 @@ func templateRefs(ro *rollouts.Rollout) []argo.AnalysisTemplateRef {
 }
 
 // routers that the Rollout configures, and the objects they ask for. Kinds that nobody has needed yet are watched from now on;
-// one that the API server does not serve is a problem of the Rollout.
+// one that the API server does not serve, in any version, is a problem of the Rollout.
 func (l *look) routers() error {
-	ro := l.s.Rollout
-	if !routed(ro) {
+	if !routed(l.s.Rollout) {
 		return nil
 	}
-	routing := ro.Spec.Strategy.Canary.TrafficRouting
-	var err error
-	if l.s.Routers, err = l.versions.For(ro.Namespace, routing); err != nil {
+	l.current = l.served.versions(l.observer.versions)
+	for {
+		again, err := l.routersAt()
+		if err != nil || !again {
+			return err
+		}
+	}
+}
+
+// routersAt the versions of now. It is to be done again where an object is served in another one.
+func (l *look) routersAt() (again bool, err error) {
+	ro := l.s.Rollout
+	if l.s.Routers, err = l.current.For(ro.Namespace, ro.Spec.Strategy.Canary.TrafficRouting); err != nil {
 		l.s.Problems = append(l.s.Problems, Problem{Field: "spec.strategy.canary.trafficRouting", Message: err.Error()})
-		return nil
+		return false, nil
 	}
 	l.s.Objects = traffic.Objects{}
 	base := Base(ro)
 	for _, r := range l.s.Routers {
 		for _, ref := range r.Refs(base) {
-			if err := l.routed(ref); errors.Is(err, errNoKind) {
+			err := l.routed(ref)
+			if errors.Is(err, errNoKind) {
+				if l.older(ref.GroupVersionKind) {
+					return true, nil
+				}
 				l.s.Problems = append(l.s.Problems, Problem{Field: "spec.strategy.canary.trafficRouting", Message: r.Kind() + ": " + err.Error()})
 			} else if err != nil {
-				return err
+				return false, err
 			}
 		}
 	}
-	return nil
+	l.s.Loaded = traffic.Loaded(l.dataPath, base, l.s.Objects)
+	return false, nil
 }
 
 // routed takes up the objects of one Ref.

@@ -18,7 +18,7 @@ func (l *look) check() {
 		return
 	}
 	l.s.Problems = append(l.s.Problems, problemsOf(validate.References(ro, validate.Found{
-		Services: l.s.Services, Objects: l.s.Objects, Versions: l.versions, WorkloadMissing: ro.Spec.WorkloadRef != nil && l.s.Workload == nil,
+		Services: l.s.Services, Objects: l.s.Objects, Versions: l.current, WorkloadMissing: ro.Spec.WorkloadRef != nil && l.s.Workload == nil,
 		Templates: analysis.Templates{Namespaced: l.s.Templates, Cluster: l.s.ClusterTemplates},
 	}))...)
 }

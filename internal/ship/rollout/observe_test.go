@@ -1,19 +1,27 @@
 package rollout
 
 import (
+	"context"
+	"encoding/json"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/ship/traffic"
 )
 
 // seenSet is a ReplicaSet of an owner in a version.
@@ -174,5 +182,51 @@ func TestPatchHoldsOnlyWhatDiffers(t *testing.T) {
 	}
 	if body, err = difference(before, before.DeepCopy()); err != nil || len(body) > 0 {
 		t.Errorf("without a difference the patch is %v, %v", body, err)
+	}
+}
+
+func TestRoutesAreReadInTheVersionThatIsServed(t *testing.T) {
+	t.Parallel()
+	route := func(kind string) string {
+		return `{"` + strings.ToLower(kind[:3]) + kind[3:] + `": "route", "namespace": "shop"}`
+	}
+	for _, c := range []struct {
+		kind, served string
+		asked        traffic.Versions
+		want         string // "" = a problem
+	}{
+		{"TLSRoute", "v1", traffic.Versions{}, "v1"}, {"TLSRoute", "v1alpha3", traffic.Versions{}, "v1alpha3"}, {"TLSRoute", "v1alpha2", traffic.Versions{}, "v1alpha2"},
+		{"TCPRoute", "v1alpha2", traffic.Versions{}, "v1alpha2"}, {"TCPRoute", "", traffic.Versions{}, ""}, {"TCPRoute", "v1alpha2", traffic.Versions{TCPRoute: "v1"}, ""},
+	} {
+		ro := routedCanary(1, argo.CanaryStrategy{TrafficRouting: &argo.RolloutTrafficRouting{Plugins: map[string]json.RawMessage{traffic.GatewayAPIPlugin: json.RawMessage(route(c.kind))}}})
+		ro.Namespace, ro.Name = "shop", "web"
+		object := &unstructured.Unstructured{Object: map[string]any{"apiVersion": gatewayGroup + "/" + c.served, "kind": c.kind, "metadata": map[string]any{"namespace": "shop", "name": "route"}}}
+		tried := map[string]int{}
+		o := &observer{written: &written{}, versions: c.asked, stores: &stores{open: func(_ context.Context, kind schema.GroupVersionKind) (cache.Indexer, error) {
+			tried[kind.Version]++
+			if kind.Version != c.served {
+				return nil, &meta.NoKindMatchError{GroupKind: kind.GroupKind(), SearchedVersions: []string{kind.Version}}
+			}
+			ix := cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers(kind))
+			return ix, ix.Add(object)
+		}}}
+		for range 2 { // the second time it is known
+			l := look{observer: o, ctx: t.Context(), s: Snapshot{Rollout: ro}}
+			if err := l.routers(); err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for ref := range l.s.Objects {
+				got = ref.Version
+			}
+			if got != c.want || (c.want == "") != (len(l.s.Problems) > 0) {
+				t.Errorf("%+v: read in %q, problems %v", c, got, l.s.Problems)
+			}
+		}
+		for v, n := range tried {
+			if n > 1 {
+				t.Errorf("%+v: %s was asked for %d times", c, v, n)
+			}
+		}
 	}
 }

@@ -62,6 +62,7 @@ func (p *pass) askRouters(in traffic.Intent) (ok bool, verified *bool) {
 	if !in.Remove && !p.promoted() && p.was.StableRS != "" {
 		in.Headers, in.Mirrors = p.managedRoutes(true)
 	}
+	in.Former, in.Port = nil, 0 // they are for objects; another one would be another question
 	b, err := json.Marshal(in)
 	if err != nil {
 		p.routingFailed(RouterPlugin, err.Error())

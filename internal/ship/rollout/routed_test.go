@@ -133,6 +133,13 @@ func TestACanaryThatLosesAllPodsLosesItsTrafficFirst(t *testing.T) {
 		for _, p := range w.pods[w.set("v2").UID] {
 			w.setReady(p, false)
 		}
+		first := true
+		w.watch = func(o Op) {
+			if _, ok := o.After.(*unstructured.Unstructured); first && !ok {
+				t.Errorf("dynamic %t: before the weight goes, %s", dynamic, describe(o))
+			}
+			first = false
+		}
 		w.reconcile()
 		if w.weight() != 0 {
 			t.Errorf("dynamic %t: weight %d with no pods", dynamic, w.weight())

@@ -2,11 +2,14 @@ package rollout
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
@@ -256,5 +259,56 @@ func TestATrafficPluginIsToldToTakeARouteAway(t *testing.T) {
 	w.settle()
 	if len(last.Headers) != 1 || len(last.Headers[0].Match) != 0 {
 		t.Fatalf("%+v", last.Headers)
+	}
+}
+
+// The Service of an experiment is in the route while it runs, at the port of its pods, and not afterwards.
+func TestAnExperimentIsTakenOutOfTheRouteWhenItIsOver(t *testing.T) {
+	t.Parallel()
+	ro := routedCanary(2, argo.CanaryStrategy{
+		TrafficRouting: &argo.RolloutTrafficRouting{Plugins: map[string]json.RawMessage{traffic.GatewayAPIPlugin: json.RawMessage(`{"httpRoute": "web", "namespace": "shop"}`)}},
+		Steps:          []argo.CanaryStep{weight(20), {Experiment: &argo.RolloutExperimentStep{Templates: []argo.RolloutExperimentTemplate{{Name: "a", SpecRef: argo.CanarySpecRef, Weight: ptr(int32(5))}}}}, pauseFor("")}})
+	ro.Spec.Template = tmpl("v1")
+	port := func(t *corev1.PodTemplateSpec) {
+		t.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 8080}}
+	}
+	port(&ro.Spec.Template)
+	w := newWorld(t, ro)
+	var err error
+	if w.routers, err = traffic.For("shop", ro.Spec.Strategy.Canary.TrafficRouting); err != nil {
+		t.Fatal(err)
+	}
+	route := &unstructured.Unstructured{}
+	if err := json.Unmarshal([]byte(`{"apiVersion":"gateway.networking.k8s.io/v1","kind":"HTTPRoute","metadata":{"namespace":"shop","name":"web"},"spec":{"rules":[{"backendRefs":[
+		{"name":"stable","port":80},{"name":"canary","port":80}]}]},"status":{"parents":[{"conditions":[{"type":"Accepted","status":"True"}]}]}}`), route); err != nil {
+		t.Fatal(err)
+	}
+	w.stamp(route)
+	w.objects[refOf(route)] = route
+	backends := func() map[string]string {
+		out := map[string]string{}
+		rules, _, _ := unstructured.NestedSlice(w.objects[refOf(route)].Object, "spec", "rules")
+		refs, _, _ := unstructured.NestedSlice(rules[0].(map[string]any), "backendRefs")
+		for _, r := range refs {
+			m := r.(map[string]any)
+			out[fmt.Sprint(m["name"])] = fmt.Sprint(m["weight"], " at ", m["port"])
+		}
+		return out
+	}
+	w.settle()
+	w.user(func(ro *rollouts.Rollout) { ro.Spec.Template = tmpl("v2"); port(&ro.Spec.Template) })
+	w.settle()
+	e := w.exps[0]
+	e.Status.Phase, e.Status.TemplateStatuses = argo.AnalysisPhaseRunning, []argo.TemplateStatus{{Name: "a", ServiceName: "web-a", PodTemplateHash: "x"}}
+	w.stamp(e)
+	w.settle()
+	if got, want := backends(), map[string]string{"stable": "75 at 80", "canary": "20 at 80", "web-a": "5 at 8080"}; !maps.Equal(got, want) {
+		t.Fatalf("backends %v, want %v", got, want)
+	}
+	e.Status.Phase = argo.AnalysisPhaseSuccessful
+	w.stamp(e)
+	w.settle()
+	if got, want := backends(), map[string]string{"stable": "80 at 80", "canary": "20 at 80"}; !maps.Equal(got, want) {
+		t.Fatalf("backends %v, want %v", got, want)
 	}
 }

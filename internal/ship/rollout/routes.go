@@ -20,6 +20,7 @@ func Base(ro *rollouts.Rollout) traffic.Intent {
 		in.Routing = ro.Spec.Strategy.Canary.TrafficRouting
 	}
 	in.CanaryService, in.StableService = Services(ro)
+	in.Port = traffic.Port(&ro.Spec.Template)
 	return in
 }
 
@@ -81,6 +82,10 @@ func (p *pass) route() bool {
 // intent for the routers, as far as pods allow.
 func (p *pass) intent() traffic.Intent {
 	in := Base(p.ro)
+	in.Loaded = p.s.Loaded
+	if w := p.was.Canary.Weights; w != nil {
+		in.Former = w.Additional
+	}
 	if p.stable != nil {
 		in.StableHash = p.stable.hash
 	}
