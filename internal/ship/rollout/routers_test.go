@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -310,5 +311,38 @@ func TestAnExperimentIsTakenOutOfTheRouteWhenItIsOver(t *testing.T) {
 	w.settle()
 	if got, want := backends(), map[string]string{"stable": "80 at 80", "canary": "20 at 80"}; !maps.Equal(got, want) {
 		t.Fatalf("backends %v, want %v", got, want)
+	}
+}
+
+// Steps that are done as soon as they begin pass in one reconcile; each is told in its turn, and its weight before it.
+func TestEventsOfStepsThatPassAtOnceComeInTheirOrder(t *testing.T) {
+	t.Parallel()
+	one := argo.CanaryStep{SetCanaryScale: &argo.SetCanaryScale{Replicas: ptr(int32(1))}}
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{one, weight(10), weight(20), weight(20), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.reconcile()
+	w.makePods(w.set("v2"))
+	w.told = nil
+	for _, p := range w.pods[w.set("v2").UID] {
+		w.setReady(p, true)
+	}
+	w.reconcile()
+	var got []string
+	for _, e := range w.told {
+		got = append(got, e.Reason+": "+e.Message)
+	}
+	want := []string{
+		fmt.Sprintf("SwitchService: Switched selector for service 'canary' from '%s' to '%s'", hashOf("v1"), hashOf("v2")),
+		"RolloutStepCompleted: Rollout step 1/5 completed (setCanaryScale{replicas: 1})",
+		"TrafficWeightUpdated: Traffic weight updated from 0 to 10",
+		"RolloutStepCompleted: Rollout step 2/5 completed (setWeight: 10)",
+		"TrafficWeightUpdated: Traffic weight updated from 10 to 20",
+		"RolloutStepCompleted: Rollout step 3/5 completed (setWeight: 20)",
+		"RolloutStepCompleted: Rollout step 4/5 completed (setWeight: 20)",
+		"RolloutPaused: Rollout is paused (CanaryPauseStep)",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
