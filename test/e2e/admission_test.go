@@ -51,8 +51,12 @@ func TestObjectsOfRolloutsAreJudgedWhenTheyAreWritten(t *testing.T) {
 		place := func() string {
 			return c.kubectl("get", "rollout", "old", "-o", "jsonpath={.spec.strategy.canary.steps[0].setWeight}/{.spec.strategy.canary.maxSurge}/{.spec.strategy.steps}")
 		}
-		for _, weight := range []string{"20", "30", "30"} {
-			out, err := apply(old(weight))
+		for i, weight := range []string{"20", "30", "30", "40", "50", "50"} {
+			how := []string{"apply", "-f", "-"}
+			if i >= 3 {
+				how = append(how, "--server-side", "--force-conflicts")
+			}
+			out, err := c.tryWith(old(weight), how...)
 			if err != nil || !strings.Contains(out, "Warning:") || !strings.Contains(out, "moved") {
 				t.Errorf("no warning that steps were moved: %v, %s", err, out)
 			}
