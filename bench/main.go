@@ -30,14 +30,29 @@ type options struct {
 	work     string // scratch directory, removed at the end
 }
 
+// parts in the order in which they run.
+var parts = []struct {
+	name string
+	run  func(context.Context, options) error
+}{{"boot", boot}, {"writes", writes}, {"mass", mass}, {"rehearse", rehearse},
+	{"updates", updates}, {"idle", idle}, {"reaction", reaction}, {"takeover", takeOver}}
+
+func partNames() []string {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return names
+}
+
 func main() {
 	log.SetFlags(0)
 	var o options
-	only := flag.String("only", "", "comma-separated parts: boot, writes, mass, rehearse, rollouts (default all but rollouts)")
+	only := flag.String("only", "", "comma-separated parts: "+strings.Join(partNames(), ", ")+", and rollouts for the last four (default all but those)")
 	flag.StringVar(&o.bin, "bin", "bin", "directory of fairway and fairway-rehearse")
 	flag.IntVar(&o.runs, "runs", 5, "starts of each control plane")
 	flag.BoolVar(&o.full, "full", false, "the large cases too: 1,000 nodes with 10,000 pods, and the rehearsal of 500 nodes (half an hour)")
-	flag.IntVar(&o.rollouts, "rollouts", 1000, "how many Rollouts are patched at once")
+	flag.IntVar(&o.rollouts, "rollouts", 1000, "how many Rollouts are patched at once; ten times as many are idle")
 	flag.StringVar(&o.peer, "peer", "", "the program of Argo Rollouts' controller, for rollouts (default: it is built from its module)")
 	flag.Parse()
 	o.only = strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
@@ -57,18 +72,16 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer os.RemoveAll(o.work)
-	parts := []struct {
-		name string
-		run  func(context.Context, options) error
-	}{{"boot", boot}, {"writes", writes}, {"mass", mass}, {"rehearse", rehearse}, {"rollouts", rolloutsPart}}
 	fmt.Printf("%s/%s, %d processors, %s\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	for _, name := range o.only {
-		if name != "boot" && name != "writes" && name != "mass" && name != "rehearse" && name != "rollouts" {
-			return fmt.Errorf("-only %s: the parts are boot, writes, mass, rehearse and rollouts", name)
+		if name != "rollouts" && !slices.Contains(partNames(), name) {
+			return fmt.Errorf("-only %s: the parts are %s and rollouts", name, strings.Join(partNames(), ", "))
 		}
 	}
 	for _, p := range parts {
-		if len(o.only) > 0 && !slices.Contains(o.only, p.name) || len(o.only) == 0 && p.name == "rollouts" {
+		ofRollouts := slices.Contains(rolloutsParts, p.name)
+		wanted := slices.Contains(o.only, p.name) || ofRollouts && slices.Contains(o.only, "rollouts")
+		if !wanted && (len(o.only) > 0 || ofRollouts) {
 			continue
 		}
 		if err := p.run(ctx, o); err != nil {

@@ -35,7 +35,7 @@ const patience = 10 * time.Minute
 
 func (c *cluster) start(dir, program string, args ...string) error {
 	cmd := exec.Command(program, args...)
-	file := filepath.Join(dir, filepath.Base(program)+".log")
+	file := filepath.Join(dir, fmt.Sprintf("%d-%s.log", len(c.processes), filepath.Base(program)))
 	log, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
@@ -137,30 +137,42 @@ func (c *cluster) alive() error {
 // memory is the resident set of all processes in MB.
 func (c *cluster) memory() (mb float64) {
 	for _, p := range c.processes {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
-		for line := range strings.Lines(string(b)) {
-			if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
-				kb, _ := strconv.ParseFloat(f[1], 64)
-				mb += kb / 1024
-			}
-		}
+		mb += p.memory()
 	}
 	return mb
 }
 
-// cpu is the time all processes have used, in seconds.
-func (c *cluster) cpu() (s float64) {
-	const ticksPerSecond = 100 // USER_HZ on every Linux that Go supports
-	for _, p := range c.processes {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
-		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-		if len(f) > 12 {
-			user, _ := strconv.ParseFloat(f[11], 64)
-			system, _ := strconv.ParseFloat(f[12], 64)
-			s += (user + system) / ticksPerSecond
+// memory is the resident set of one process in MB.
+func (p *process) memory() float64 {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+			kb, _ := strconv.ParseFloat(f[1], 64)
+			return kb / 1024
 		}
 	}
+	return 0
+}
+
+// cpu is the time all processes have used, in seconds.
+func (c *cluster) cpu() (s float64) {
+	for _, p := range c.processes {
+		s += p.cpu()
+	}
 	return s
+}
+
+// cpu is the time one process has used, in seconds.
+func (p *process) cpu() float64 {
+	const ticksPerSecond = 100 // USER_HZ on every Linux that Go supports
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
+	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	if len(f) <= 12 {
+		return 0
+	}
+	user, _ := strconv.ParseFloat(f[11], 64)
+	system, _ := strconv.ParseFloat(f[12], 64)
+	return (user + system) / ticksPerSecond
 }
 
 // fairway starts `fairway up` in a new directory.

@@ -33,14 +33,17 @@ const peerModule = "github.com/argoproj/argo-rollouts@v1.10.1"
 
 var rolloutsResource = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "rollouts"}
 
-// rolloutsPart compares the rollouts of `fairway up` with Argo Rollouts on the same cluster without them.
-func rolloutsPart(ctx context.Context, o options) error {
+// rolloutsParts are the parts that "rollouts" stands for.
+var rolloutsParts = []string{"updates", "idle", "reaction", "takeover"}
+
+// updates compares the rollouts of `fairway up` with Argo Rollouts on the same cluster without them.
+func updates(ctx context.Context, o options) error {
 	peer, err := buildPeer(ctx, o)
 	if err != nil {
 		return err
 	}
 	n := o.rollouts
-	fmt.Printf("rollouts: %d of one replica, all patched at once\n", n)
+	fmt.Printf("updates: %d Rollouts of one replica, all patched at once\n", n)
 	ours, err := updateAll(ctx, o, "fairway", "", n)
 	if err != nil {
 		return err
@@ -51,21 +54,17 @@ func rolloutsPart(ctx context.Context, o options) error {
 	}
 	row("time to all Healthy, Argo Rollouts ÷ fairway", "×", theirs.seconds/ours.seconds)
 	row("writes an update, fairway ÷ Argo Rollouts", "×", ours.writes/theirs.writes)
-	if o.full {
-		if err := idleRollouts(ctx, o, 10000); err != nil {
-			return err
-		}
-	}
-	if err := reaction(ctx, o); err != nil {
-		return err
-	}
-	return takeOver(ctx, o, peer)
+	return nil
 }
 
 // buildPeer compiles the peer's controller outside this module: its go.mod has replace lines.
 func buildPeer(ctx context.Context, o options) (string, error) {
 	if o.peer != "" {
 		return filepath.Abs(o.peer)
+	}
+	file := filepath.Join(o.work, "rollouts-controller")
+	if _, err := os.Stat(file); err == nil {
+		return file, nil
 	}
 	out, err := exec.CommandContext(ctx, "go", "mod", "download", "-json", peerModule).Output()
 	if err != nil {
@@ -80,7 +79,6 @@ func buildPeer(ctx context.Context, o options) (string, error) {
 		return "", err
 	}
 	fmt.Println("building", peerModule, "(the first time takes minutes)")
-	file := filepath.Join(o.work, "rollouts-controller")
 	c := exec.CommandContext(ctx, "go", "build", "-o", file, "./cmd/rollouts-controller")
 	c.Dir, c.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := c.CombinedOutput(); err != nil {
@@ -104,14 +102,24 @@ func (f *field) stop() {
 	f.cluster.stop()
 }
 
-// openField starts a cluster; with the peer, its controller beside it.
-func openField(ctx context.Context, o options, peer string, nodes int) (*field, error) {
+// beside are the arguments of a controller of Rollouts that runs beside the cluster, by its program: Fairway's or the peer's.
+func beside(o options, program, kubeconfig string) []string {
+	if program == ourProgram(o) {
+		return []string{"controller", "--kubeconfig", kubeconfig, "--capabilities=-metrics", "--leader-elect=false", "--metrics-address=127.0.0.1:0", "--health-address=127.0.0.1:0"}
+	}
+	return []string{"--kubeconfig", kubeconfig, "--qps", "1000", "--burst", "1000"}
+}
+
+func ourProgram(o options) string { return filepath.Join(o.bin, "fairway") }
+
+// openField starts a cluster. program, if not "", is a controller that carries out Rollouts beside it, in their stead.
+func openField(ctx context.Context, o options, program string, nodes int) (*field, error) {
 	dir, err := os.MkdirTemp(o.work, "rollouts-")
 	if err != nil {
 		return nil, err
 	}
 	args := []string{"--nodes", strconv.Itoa(nodes), "--pod-writes", "lean", "--pod-events", "none"}
-	if peer != "" {
+	if program != "" {
 		args = append(args, "--capabilities=-rollouts")
 	}
 	c, err := fairway(o, dir, args...)
@@ -129,14 +137,14 @@ func openField(ctx context.Context, o options, peer string, nodes int) (*field, 
 		cfg.QPS = -1
 		f.any, err = dynamic.NewForConfig(cfg)
 	}
-	if err == nil && peer != "" {
+	if err == nil && program != "" {
 		if err = f.installKinds(ctx); err == nil {
 			// where it keeps its lease
 			ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "argo-rollouts"}}
 			_, err = f.client.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
 		}
 		if err == nil {
-			err = c.start(dir, peer, "--kubeconfig", c.kubeconfig, "--qps", "1000", "--burst", "1000")
+			err = c.start(dir, program, beside(o, program, c.kubeconfig)...)
 		}
 	}
 	if err == nil {
@@ -311,39 +319,7 @@ func updateAll(ctx context.Context, o options, name, peer string, n int) (update
 	row(name+": patched, to all Healthy", "s", result.seconds)
 	row(name+": writes an update, the patch apart", "", result.writes)
 	row(name+": CPU of cluster and controller", "s", used)
-	row(name+": resident, and before there were any", "MB", empty, held)
+	row(name+": resident before there were any", "MB", empty)
+	row(name+": resident after the update", "MB", held)
 	return result, err
-}
-
-// idleRollouts counts the writes of many Rollouts that nobody changes.
-func idleRollouts(ctx context.Context, o options, n int) error {
-	f, err := openField(ctx, o, "", 1)
-	if err != nil {
-		return err
-	}
-	defer f.stop()
-	all := f.any.Resource(rolloutsResource).Namespace("default")
-	err = each(n, func(i int) error {
-		_, err := all.Create(ctx, simpleRollout(fmt.Sprintf("web-%d", i), 0), metav1.CreateOptions{})
-		return err
-	})
-	if err == nil {
-		err = f.settled(ctx, n, "img:v1")
-	}
-	if err != nil {
-		return err
-	}
-	time.Sleep(20 * time.Second)
-	before, err := f.controllerWrites(ctx)
-	if err != nil {
-		return err
-	}
-	cpu := f.cpu()
-	const watched = 60
-	time.Sleep(watched * time.Second)
-	after, err := f.controllerWrites(ctx)
-	row(fmt.Sprintf("%d idle Rollouts: writes", n), "a minute", after-before)
-	row(fmt.Sprintf("%d idle Rollouts: one core", n), "%", (f.cpu()-cpu)/watched*100)
-	row(fmt.Sprintf("%d idle Rollouts: resident", n), "MB", f.memory())
-	return err
 }

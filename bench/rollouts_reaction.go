@@ -19,7 +19,19 @@ import (
 // reaction measures the time from sending a promotion or an abort to the new weight in the routing object, as a watcher of
 // that object sees it.
 func reaction(ctx context.Context, o options) error {
-	f, err := openField(ctx, o, "", 2)
+	peer, err := buildPeer(ctx, o)
+	if err != nil {
+		return err
+	}
+	fmt.Println("reaction: a promotion's and an abort's way to the routing object")
+	if err := reactionOf(ctx, o, "fairway", ""); err != nil {
+		return err
+	}
+	return reactionOf(ctx, o, "Argo Rollouts", peer)
+}
+
+func reactionOf(ctx context.Context, o options, name, program string) error {
+	f, err := openField(ctx, o, program, 2)
 	if err != nil {
 		return err
 	}
@@ -71,6 +83,9 @@ func reaction(ctx context.Context, o options) error {
 			return err
 		}
 		aborted = append(aborted, time.Since(began).Seconds()*1000)
+		if err := f.degraded(ctx); err != nil { // a retry before that would take the abort back unseen
+			return err
+		}
 		if _, err := all.Patch(ctx, "web", types.MergePatchType, []byte(`{"status":{"abort":false}}`), metav1.PatchOptions{}, "status"); err != nil {
 			return err
 		}
@@ -78,8 +93,8 @@ func reaction(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	rowQuantiles("promote patch to the weight's write, as a watcher sees it", promoted)
-	rowQuantiles("abort patch to weight 0", aborted)
+	rowQuantiles(name+": promotion to the weight, as a watcher sees it", promoted)
+	rowQuantiles(name+": abort patch to weight 0", aborted)
 	return nil
 }
 
@@ -155,12 +170,24 @@ func await(ctx context.Context, weights <-chan string, want string) error {
 
 // paused waits until the Rollout rests in a pause.
 func (f *field) paused(ctx context.Context) error {
+	return f.shows(ctx, func(status map[string]any) bool {
+		pauses, _, _ := unstructured.NestedSlice(status, "pauseConditions")
+		return len(pauses) > 0
+	})
+}
+
+// degraded waits until the status says that the update is aborted.
+func (f *field) degraded(ctx context.Context) error {
+	return f.shows(ctx, func(status map[string]any) bool { return status["abortedAt"] != nil && status["phase"] == "Degraded" })
+}
+
+func (f *field) shows(ctx context.Context, done func(status map[string]any) bool) error {
 	return until(ctx, func() (bool, error) {
 		r, err := f.any.Resource(rolloutsResource).Namespace("default").Get(ctx, "web", metav1.GetOptions{})
 		if err != nil {
 			return false, err
 		}
-		pauses, _, _ := unstructured.NestedSlice(r.Object, "status", "pauseConditions")
-		return len(pauses) > 0, nil
+		status, _ := r.Object["status"].(map[string]any)
+		return done(status), nil
 	})
 }
