@@ -255,6 +255,12 @@ func TestAPluginThatIsNotThereIsAskedForAgainUntilTheDeadline(t *testing.T) {
 	ro := canaryRollout(1, argo.CanaryStrategy{Steps: []argo.CanaryStep{{Plugin: &argo.PluginStep{Name: "broken"}}}})
 	ro.Spec.ProgressDeadlineSeconds = ptr(int32(100))
 	w := newWorld(t, ro)
+	asked := 0
+	w.watch = func(o Op) {
+		if o.Verb == Ask {
+			asked++
+		}
+	}
 	w.settle()
 	w.update("v2")
 	w.settle()
@@ -262,9 +268,14 @@ func TestAPluginThatIsNotThereIsAskedForAgainUntilTheDeadline(t *testing.T) {
 		t.Fatalf("%+v %v", w.plan.Why, w.plan.Warnings)
 	}
 	w.pass(70 * time.Second)
-	if n := len(w.calls); n != 3 {
-		t.Errorf("asked %d times in 70 s", n)
+	if asked != 3 {
+		t.Errorf("asked %d times in 70 s", asked)
 	}
 	w.pass(time.Minute)
 	w.phase(argo.RolloutPhaseDegraded, fmt.Sprintf("ProgressDeadlineExceeded: ReplicaSet %q has timed out progressing.", "web-"+hashOf("v2")))
+	asked = 0
+	w.pass(90 * time.Minute)
+	if asked != 180 {
+		t.Errorf("asked %d times in 90 minutes, want once every 30 s without end", asked)
+	}
 }

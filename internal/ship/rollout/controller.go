@@ -54,6 +54,8 @@ type Controller struct {
 	Events *Events
 	// Plugins answers for programs that steps and traffic routers call; nil = there are none.
 	Plugins Plugins
+	// Balancers tell whether load balancers follow; nil = nobody asks, and weights are taken as they are written.
+	Balancers LoadBalancers
 	// DataPath is a gateway in this process; nil = there is none.
 	DataPath traffic.DataPath
 	// Versions of the API of routers' objects.
@@ -264,7 +266,7 @@ func (c *Controller) subscribed(ro *rollouts.Rollout, st *state) {
 func (c *Controller) remember(st *state, s *Snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.Refused, s.Calls = maps.Clone(st.refused), maps.Clone(st.calls)
+	s.Refused, s.Calls, s.Balanced = maps.Clone(st.refused), maps.Clone(st.calls), c.Balancers != nil
 }
 
 // warn of what the plan before did not warn of.
@@ -394,7 +396,10 @@ func (c *Controller) ask(ro *rollouts.Rollout, call Call) {
 	c.mu.Unlock()
 	c.asking.Go(func() {
 		answer := CallResult{Err: fmt.Sprintf("the %s plugin %q is not configured here", call.Kind, call.Plugin)}
-		if c.Plugins != nil {
+		switch {
+		case call.Kind == Balancer && c.Balancers != nil:
+			answer = answerOf(life, c.Balancers, ro.Namespace, call)
+		case c.Plugins != nil:
 			answer = c.Plugins.Ask(life, ro, call)
 		}
 		if answer.At.IsZero() {

@@ -129,7 +129,7 @@ func (p *pass) greenPromotion() string {
 	switch {
 	case p.stable == nil || p.active == "":
 		return "Initial deploy"
-	case p.active != p.fresh.hash:
+	case p.active != p.fresh.hash, !p.promoted() && p.runs.post == nil && !p.greenTargets():
 		return ""
 	case p.was.PromoteFull:
 		return "Full promotion requested"
@@ -141,6 +141,11 @@ func (p *pass) greenPromotion() string {
 		return ""
 	}
 	return "Completed blue-green update"
+}
+
+// greenTargets is whether load balancers send to the new pods, which the active Service selects.
+func (p *pass) greenTargets() bool {
+	return p.targetsVerified(p.ro.Spec.Strategy.BlueGreen.ActiveService, p.fresh.hash)
 }
 
 // previewed is whether the preview has been looked at with the pods it has for that, so that it may have all. Once it is, it

@@ -43,7 +43,7 @@ type Event struct {
 // Plan is what Decide wants done, in order. Without Ops everything is as it should be for now.
 type Plan struct {
 	Ops []Op
-	// Warnings hold as long as the world stays as it is (a router's object is missing, a plugin fails): each is told when the
+	// Warnings, and what else load balancers tell, hold as long as the world stays as it is (a router's object is missing, a plugin fails): each is told when the
 	// plan before had no such warning. They are no Ops, for they change nothing.
 	Warnings []Event
 	// RequeueAt is when something is to be decided although nothing changes; zero = never.

@@ -5,15 +5,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
-	"strconv"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 
 	"github.com/fairway-dev/fairway/internal/ship/traffic"
 )
-
-// attemptsMax bounds how many failed answers of one question are followed; older ones are forgotten with the process.
-const attemptsMax = 100
 
 // Methods of plugins, see Call.
 const (
@@ -32,25 +28,38 @@ const (
 
 // ask a plugin, or take its answer. done is false while there is none, or while a failed one is to be repeated; then the wake is set.
 func (p *pass) ask(c Call) (answer CallResult, done bool) {
-	for range attemptsMax {
-		r, ok := p.s.Calls[c.Key]
-		if !ok {
-			p.op(Op{Verb: Ask, Call: &c})
-			p.because("AskingPlugin", fmt.Sprintf("waiting for the %s plugin %s", c.Kind, c.Plugin))
-			return CallResult{}, false
-		}
-		if r.Err == "" {
-			return r, true
-		}
-		if next := r.At.Add(pluginRetry); p.now.Before(next) {
-			p.wakeAt(next, "the plugin is asked again")
-			p.warn(Event{Reason: reasonError, Message: "Reconciliation failed with error: " + r.Err})
-			p.because("PluginError", fmt.Sprintf("the %s plugin %s: %s", c.Kind, c.Plugin, r.Err))
-			return r, false
-		}
-		c.Key += "+" + strconv.FormatInt(r.At.Unix(), 10)
+	r, ok := p.s.Calls[c.Key]
+	switch {
+	case ok && r.Err == "":
+		return r, true
+	case ok && p.now.Before(r.At.Add(pluginRetry)):
+		p.wakeAt(r.At.Add(pluginRetry), "the plugin is asked again")
+		p.warn(Event{Reason: reasonError, Message: "Reconciliation failed with error: " + r.Err})
+		p.because("PluginError", fmt.Sprintf("the %s plugin %s: %s", c.Kind, c.Plugin, r.Err))
+		return r, false
 	}
+	p.put(c)
+	p.because("AskingPlugin", fmt.Sprintf("waiting for the %s plugin %s", c.Kind, c.Plugin))
 	return CallResult{}, false
+}
+
+// put a question, once in a pass.
+func (p *pass) put(c Call) {
+	if !slices.ContainsFunc(p.ops, func(o Op) bool { return o.Verb == Ask && o.Call.Key == c.Key }) {
+		p.op(Op{Verb: Ask, Call: &c})
+	}
+}
+
+// verdict is whether weights are followed, by an answer that is asked for again while it is no.
+func (p *pass) verdict(c Call, r *CallResult) *bool {
+	if r.Verified != nil && !*r.Verified {
+		if next := r.At.Add(verifyRetry); p.now.Before(next) {
+			p.wakeAt(next, "it is asked again")
+		} else {
+			p.put(c)
+		}
+	}
+	return r.Verified
 }
 
 // askRouters gives the intent to traffic router plugins. ok is false until all have it.
@@ -73,22 +82,12 @@ func (p *pass) askRouters(in traffic.Intent) (ok bool, verified *bool) {
 	for _, name := range names {
 		key := fmt.Sprintf("%s/%s/%s/%x", RouterPlugin, p.ro.UID, name, h.Sum64())
 		c := Call{Key: key, Plugin: name, Kind: RouterPlugin, Method: ApplyMethod, Intent: &in}
-		for range attemptsMax {
-			r, done := p.ask(c)
-			if !done {
-				return false, nil
-			}
-			if v := r.Verified; v == nil || *v {
-				if verified == nil {
-					verified = v
-				}
-				break
-			}
-			verified = r.Verified
-			if p.now.Before(r.At.Add(verifyRetry)) {
-				break
-			}
-			c.Key += "?" + strconv.FormatInt(r.At.Unix(), 10)
+		r, done := p.ask(c)
+		if !done {
+			return false, nil
+		}
+		if v := p.verdict(c, &r); v != nil && (verified == nil || !*v) {
+			verified = v
 		}
 	}
 	return true, verified

@@ -70,6 +70,11 @@ func (p *pass) route() bool {
 	if verified == nil || asked != nil && !*asked {
 		verified = cmp.Or(asked, verified)
 	}
+	if v := p.askBalancers(in); v != nil && (verified == nil || !*v) {
+		if verified = v; !*v {
+			why = cmp.Or(why, "ALB: the load balancer does not forward by it yet")
+		}
+	}
 	p.recordWeights(in, verified)
 	if v := p.st.Canary.Weights.Verified; v != nil && !*v {
 		p.wakeAt(p.now.Add(verifyRetry), "the weight is verified again")
@@ -287,8 +292,7 @@ func (p *pass) recordWeights(in traffic.Intent, verified *bool) {
 	for _, a := range in.Additional {
 		is.Stable.Weight -= a.Weight
 	}
-	step := p.currentStep()
-	if p.was.StableRS == "" || p.promoted() || !(step != nil && step.SetWeight != nil || step == nil && in.Weight == in.Max) {
+	if !p.weightMatters(in) {
 		verified = nil
 	}
 	was := p.was.Canary.Weights

@@ -163,7 +163,7 @@ func (p *pass) skipsPost() bool {
 	if p.promoted() || p.was.BlueGreen.ActiveSelector != p.fresh.hash {
 		return true
 	}
-	return p.runs.post == nil && !p.saturated(p.fresh)
+	return p.runs.post == nil && (!p.saturated(p.fresh) || !p.greenTargets())
 }
 
 // preDone is whether the analysis before promotion has found nothing bad, or there is none.

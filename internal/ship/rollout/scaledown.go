@@ -77,7 +77,8 @@ func (p *pass) olds() []*replicaSet {
 // pods stay available.
 func (p *pass) scaleOldCanaries() {
 	olds := p.olds()
-	if len(olds) == 0 {
+	if len(olds) == 0 || routed(p.ro) && p.ro.Spec.Strategy.Canary.TrafficRouting.ALB != nil && p.promoted() &&
+		!p.targetsVerified(Base(p.ro).StableService, p.fresh.hash) {
 		return
 	}
 	available := int32(0)

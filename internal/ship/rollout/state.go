@@ -47,6 +47,8 @@ type Snapshot struct {
 	Experiments []*argo.Experiment
 	// TakenNames are names of AnalysisRuns and Experiments of others that begin with this Rollout's.
 	TakenNames map[string]bool
+	// Balanced is whether there is somebody who can tell whether load balancers follow.
+	Balanced bool
 	// Calls are the answers of step and traffic plugins so far, by Call.Key.
 	Calls map[string]CallResult
 	// Problems of the spec and of what it refers to; empty = valid. See validate.
@@ -84,13 +86,16 @@ type Peer struct {
 
 // Call asks a plugin, which answers in the next Snapshot.
 type Call struct {
-	Key    string // unique for what is asked: asking twice with one key is asking once
+	Key    string // unique for what is asked: a second call while the first is answered is none, and a later answer replaces an earlier
 	Plugin string // its name
-	Kind   string // step or trafficrouter
-	Method string // Run, Abort, Terminate of a step; Apply of a traffic router
+	Kind   string // step, trafficrouter or loadbalancer
+	Method string // Run, Abort, Terminate of a step; Apply of a traffic router; Weights or Targets of load balancers
 	Index  int32  // of the step
 	Status *argo.StepPluginStatus
 	Intent *traffic.Intent
+	// Service whose targets are asked about, and status.albs so far.
+	Service string
+	ALBs    []argo.ALBStatus
 }
 
 // CallResult is a plugin's answer.
@@ -99,4 +104,7 @@ type CallResult struct {
 	Status   *argo.StepPluginStatus // of a step, as the plugin left it
 	Verified *bool
 	Err      string
+	// Events to tell while the answer stands, and status.albs, of load balancers.
+	Events []Event
+	ALBs   []argo.ALBStatus
 }

@@ -49,9 +49,11 @@ type world struct {
 	work    *Workload
 	calls   map[string]CallResult
 	refused map[types.UID]time.Time
-	refuse  bool // a budget refuses all evictions
+	refuse  bool                   // a budget refuses all evictions
+	balance func(*Call) CallResult // answers for load balancers; nil = nobody asks them
 	events  []string
 	told    []Event
+	warned  []Event // by the plan before
 	writes  int
 	plan    Plan // the last
 	// watch is called before each Op is carried out.
@@ -130,7 +132,7 @@ func (w *world) stamp(o client.Object) {
 // snapshot is what a cache would hold: copies.
 func (w *world) snapshot() Snapshot {
 	s := Snapshot{Rollout: w.ro.DeepCopy(), Hash: Hash(&w.ro.Spec.Template, w.ro.Status.CollisionCount), Services: map[string]*corev1.Service{},
-		Pods: w.pods, Refused: w.refused, Objects: maps.Clone(w.objects), Routers: w.routers, Templates: w.tmpls, Calls: w.calls, Workload: w.work}
+		Pods: w.pods, Refused: w.refused, Objects: maps.Clone(w.objects), Routers: w.routers, Templates: w.tmpls, Calls: w.calls, Workload: w.work, Balanced: w.balance != nil}
 	if c := w.ro.Spec.Strategy.Canary; c != nil {
 		s.StepsHash = StepsHash(c.Steps)
 	}
@@ -166,7 +168,12 @@ func (w *world) reconcile() {
 		if w.version%7 == 0 && w.frozen(s) != w.frozen(w.snapshot()) {
 			w.t.Fatalf("Decide changed its snapshot")
 		}
-		w.told = append(w.told, w.plan.Warnings...)
+		for _, e := range w.plan.Warnings {
+			if !slices.Contains(w.warned, e) {
+				w.told = append(w.told, e)
+			}
+		}
+		w.warned = w.plan.Warnings
 		if len(w.plan.Ops) == 0 {
 			return
 		}
@@ -358,7 +365,7 @@ func (w *world) do(o Op) {
 	case Scale:
 		w.work.Replicas = ptr(o.Replicas)
 	case Ask:
-		if _, ok := w.calls[o.Call.Key]; ok {
+		if r, ok := w.calls[o.Call.Key]; ok && r.Err == "" && (r.Verified == nil || *r.Verified) {
 			w.t.Fatalf("asked twice: %s", o.Call.Key)
 		}
 		w.calls[o.Call.Key] = w.answer(o.Call)
@@ -368,6 +375,11 @@ func (w *world) do(o Op) {
 // answer of a step plugin: it is done after two runs.
 func (w *world) answer(c *Call) CallResult {
 	now := metav1.Time{Time: w.now.Truncate(time.Second)}
+	if c.Kind == Balancer {
+		r := w.balance(c)
+		r.At = w.now
+		return r
+	}
 	if c.Plugin == "broken" {
 		return CallResult{At: w.now, Err: "there is no such plugin"}
 	}
