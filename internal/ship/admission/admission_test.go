@@ -180,3 +180,13 @@ func TestTheShapeOf2019IsMovedUnderCanary(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkARolloutIsJudged(b *testing.B) {
+	j := &Judge{Strict: true, Found: func(*rollouts.Rollout) validate.Found { return validate.Found{} }}
+	object := []byte(rolloutOf(`{"canary":{"maxSurge":1,"steps":[{"setWeight":20},{"pause":{}},{"setWeight":60},{"pause":{"duration":"1h"}}]}}`))
+	for b.Loop() {
+		if problems := j.problems("Rollout", object); len(problems) > 0 {
+			b.Fatal(problems)
+		}
+	}
+}
