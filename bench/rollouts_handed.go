@@ -10,11 +10,11 @@ import (
 )
 
 // handedOverRollouts are the Rollouts of handedOverObjects, one for each state that lasts.
-var handedOverRollouts = []string{"stepping", "green", "aborted", "held", "referring", "analysing", "trying"}
+var handedOverRollouts = []string{"stepping", "green", "aborted", "held", "referring", "analysing", "trying", "routed"}
 
 // handedOverObjects are what is handed from one controller to the other: a canary in a pause, a blue-green before its
 // promotion, one that will be aborted, one that will be held by spec.paused, one that refers to a Deployment, one with a
-// running analysis and one with a running experiment.
+// running analysis, one with a running experiment, and one behind an Ingress with a weight.
 const handedOverObjects = `
 apiVersion: argoproj.io/v1alpha1
 kind: Rollout
@@ -103,6 +103,37 @@ spec:
   selector: {matchLabels: {app: trying}}
   template: {metadata: {labels: {app: trying}}, spec: {containers: [{name: c, image: "img:v1"}]}}
   strategy: {canary: {steps: [{setWeight: 25}, {experiment: {duration: 1h, templates: [{name: baseline, specRef: stable}, {name: fresh, specRef: canary}]}}, {pause: {}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: routed}
+spec: {selector: {app: routed}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: routed-canary}
+spec: {selector: {app: routed}, ports: [{port: 80}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: routed}
+spec:
+  ingressClassName: nginx
+  rules: [{host: example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: routed, port: {number: 80}}}}]}}]
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: routed}
+spec:
+  replicas: 4
+  selector: {matchLabels: {app: routed}}
+  template: {metadata: {labels: {app: routed}}, spec: {containers: [{name: c, image: "img:v1"}]}}
+  strategy:
+    canary:
+      stableService: routed
+      canaryService: routed-canary
+      trafficRouting: {nginx: {stableIngress: routed}}
+      steps: [{setWeight: 20}, {pause: {}}, {setWeight: 60}, {pause: {}}]
 `
 
 // create makes an object of one of the kinds in handedOverObjects.
@@ -111,7 +142,7 @@ func (f *field) create(ctx context.Context, text string) error {
 	if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil {
 		return err
 	}
-	plural := map[string]string{"Rollout": "rollouts", "Service": "services", "Deployment": "deployments", "AnalysisTemplate": "analysistemplates"}[u.GetKind()]
+	plural := map[string]string{"Rollout": "rollouts", "Service": "services", "Ingress": "ingresses", "Deployment": "deployments", "AnalysisTemplate": "analysistemplates"}[u.GetKind()]
 	kind := schema.FromAPIVersionAndKind(u.GetAPIVersion(), u.GetKind())
 	_, err := f.any.Resource(kind.GroupVersion().WithResource(plural)).Namespace("default").Create(ctx, u, metav1.CreateOptions{})
 	return err

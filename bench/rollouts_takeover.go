@@ -88,8 +88,8 @@ func (s state) changes(now state) []string {
 var statusKept = []string{"phase", "abort", "currentPodHash", "currentStepIndex", "currentStepHash", "stableRS", "pauseConditions", "controllerPause",
 	"canary", "blueGreen", "updatedReplicas", "replicas", "readyReplicas", "availableReplicas", "HPAReplicas", "promoteFull"}
 
-// standing is what is there: pods with their restarts, sizes of ReplicaSets, what Services select, where Rollouts, analyses
-// and experiments are.
+// standing is what is there: pods with their restarts, sizes of ReplicaSets, what Services select, weights of Ingresses, where
+// Rollouts, analyses and experiments are.
 func (f *field) standing(ctx context.Context) (state, error) {
 	out := state{}
 	pods, err := f.client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
@@ -121,10 +121,22 @@ func (f *field) standing(ctx context.Context) (state, error) {
 	for i := range services.Items {
 		out["Service "+services.Items[i].Name] = fmt.Sprint(services.Items[i].Spec.Selector)
 	}
+	ingresses, err := f.client.NetworkingV1().Ingresses("default").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for i := range ingresses.Items {
+		out["Ingress "+ingresses.Items[i].Name] = fmt.Sprint(ingresses.Items[i].Annotations)
+	}
+	return out, f.standingKinds(ctx, out)
+}
+
+// standingKinds adds what the kinds of argoproj.io say to a state.
+func (f *field) standingKinds(ctx context.Context, out state) error {
 	for _, kind := range []string{"rollouts", "analysisruns", "experiments"} {
 		list, err := f.any.Resource(rolloutsResource.GroupVersion().WithResource(kind)).Namespace("default").List(ctx, metav1.ListOptions{})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for i := range list.Items {
 			u := &list.Items[i]
@@ -140,7 +152,7 @@ func (f *field) standing(ctx context.Context) (state, error) {
 			}
 		}
 	}
-	return out, nil
+	return nil
 }
 
 func sizeOf(rs *appsv1.ReplicaSet) string {
@@ -184,7 +196,7 @@ func (f *field) begin(ctx context.Context) error {
 	for _, s := range []struct {
 		name, phase string
 		step        int64
-	}{{"stepping", "Paused", 1}, {"green", "Paused", -1}, {"aborted", "Degraded", -1}, {"held", "Paused", 1}, {"referring", "Paused", 1}, {"analysing", "Progressing", 1}, {"trying", "Progressing", 1}} {
+	}{{"stepping", "Paused", 1}, {"green", "Paused", -1}, {"aborted", "Degraded", -1}, {"held", "Paused", 1}, {"referring", "Paused", 1}, {"analysing", "Progressing", 1}, {"trying", "Progressing", 1}, {"routed", "Paused", 1}} {
 		if err := f.reaches(ctx, s.name, s.phase, s.step); err != nil {
 			return err
 		}
@@ -201,16 +213,15 @@ func (f *field) begin(ctx context.Context) error {
 // proceed promotes what waits, and sees to it that what comes of that is what should.
 func (f *field) proceed(ctx context.Context, by string) error {
 	if by == "fairway" {
-		if err := f.patchStatus(ctx, "stepping", `{"status":{"pauseConditions":null}}`); err != nil {
-			return err
+		for _, name := range []string{"stepping", "referring", "routed"} {
+			if err := f.patchStatus(ctx, name, `{"status":{"pauseConditions":null}}`); err != nil {
+				return err
+			}
+			if err := f.reaches(ctx, name, "Paused", 3); err != nil {
+				return err
+			}
 		}
-		if err := f.patchStatus(ctx, "referring", `{"status":{"pauseConditions":null}}`); err != nil {
-			return err
-		}
-		if err := f.reaches(ctx, "stepping", "Paused", 3); err != nil {
-			return err
-		}
-		return f.reaches(ctx, "referring", "Paused", 3)
+		return nil
 	}
 	if _, err := f.any.Resource(rolloutsResource).Namespace("default").Patch(ctx, "held", types.MergePatchType, []byte(`{"spec":{"paused":false}}`), metav1.PatchOptions{}); err != nil {
 		return err
