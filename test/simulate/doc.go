@@ -6,5 +6,6 @@
 //	go test ./test/simulate                                           # a few seeds
 //	FAIRWAY_SIMULATE_SEEDS=5-34 go test ./test/simulate -run Clusters # thirty others
 //	FAIRWAY_SIMULATE_SEEDS=42 go test ./test/simulate -artifacts      # one, its files kept
+//	FAIRWAY_SIMULATE_SEEDS=7 go test ./test/simulate -run RolloutsKeep # one of the clusters of Rollouts
 //	FAIRWAY_NIGHTLY=1 go test -timeout 8h ./test/simulate             # hundreds of cluster-hours
 package simulate

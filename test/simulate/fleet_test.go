@@ -42,9 +42,9 @@ func TestRolloutsKeepTheirInvariantsUnderFaults(t *testing.T) {
 			dir := t.ArtifactDir()
 			p, err := runCase(t, c, dir, "")
 			if err != nil {
+				t.Errorf("%v\nplay it again with "+seedsVariable+"=%d; with -artifacts its files are kept in %s\n%s", err, seed, dir, p.describe())
 				steps, smaller := shrink(t, c, err)
-				t.Fatalf("%v\nplay it again with "+seedsVariable+"=%d; with -artifacts its files are kept in %s\n%s\nthese %d steps are enough (%v):\n%s", err, seed, dir, p.describe(),
-					len(steps), smaller, strings.Join(steps, "\n"))
+				t.Fatalf("these %d steps are enough (%v):\n%s", len(steps), smaller, strings.Join(steps, "\n"))
 			}
 			ends := map[string]int{}
 			for _, u := range p.run.Updates {

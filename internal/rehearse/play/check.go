@@ -45,6 +45,7 @@ type checker struct {
 	mu        sync.Mutex // of the rest, which informers write
 	broken    []violation
 	quotaMost map[types.UID]*quotaBound
+	healthy   map[types.UID]*lately // pods that budgets wanted, lately
 }
 
 // violation is one broken promise.
@@ -61,7 +62,7 @@ func (v violation) String() string {
 
 // newChecker registers with the informers; the caller starts them.
 func newChecker(r *run, f informers.SharedInformerFactory) (*checker, error) {
-	k := &checker{r: r, quotaMost: map[types.UID]*quotaBound{}}
+	k := &checker{r: r, quotaMost: map[types.UID]*quotaBound{}, healthy: map[types.UID]*lately{}}
 	k.pods, k.nodes, k.quotas = f.Core().V1().Pods().Lister(), f.Core().V1().Nodes().Lister(), f.Core().V1().ResourceQuotas().Lister()
 	k.budgets = f.Policy().V1().PodDisruptionBudgets().Lister()
 	_, err := f.Core().V1().Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: k.podAdded, UpdateFunc: func(old, new any) {
@@ -80,6 +81,15 @@ func newChecker(r *run, f informers.SharedInformerFactory) (*checker, error) {
 		}
 	}
 	_, err = f.Core().V1().ResourceQuotas().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: seen, UpdateFunc: func(_, o any) { seen(o) }})
+	if err != nil {
+		return nil, err
+	}
+	wants := func(o any) {
+		if b, ok := o.(*policyv1.PodDisruptionBudget); ok {
+			k.budgetChanged(b)
+		}
+	}
+	_, err = f.Policy().V1().PodDisruptionBudgets().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: wants, UpdateFunc: func(_, o any) { wants(o) }})
 	if err == nil && r.rollouts {
 		err = k.checkRollouts(f)
 	}

@@ -104,9 +104,25 @@ func (k *checker) budgetKept(evicted *corev1.Pod, b *policyv1.PodDisruptionBudge
 			left++
 		}
 	}
-	if left < b.Status.DesiredHealthy {
-		k.fail("evictions keep their budgets", podObject(evicted), "the eviction leaves %d ready pods, PodDisruptionBudget/%s/%s wants %d", left, b.Namespace, b.Name, b.Status.DesiredHealthy)
+	k.mu.Lock()
+	wanted := b.Status.DesiredHealthy
+	if l := k.healthy[b.UID]; l != nil { // a workload that has just grown wants more than the eviction was held against
+		wanted = min(wanted, l.least(time.Now()))
 	}
+	k.mu.Unlock()
+	if left < wanted {
+		k.fail("evictions keep their budgets", podObject(evicted), "the eviction leaves %d ready pods, PodDisruptionBudget/%s/%s wants %d", left, b.Namespace, b.Name, wanted)
+	}
+}
+
+// budgetChanged notes what a budget wants.
+func (k *checker) budgetChanged(b *policyv1.PodDisruptionBudget) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.healthy[b.UID] == nil {
+		k.healthy[b.UID] = &lately{}
+	}
+	k.healthy[b.UID].set(time.Now(), b.Status.DesiredHealthy)
 }
 
 // podAdded looks at a pod that appears.
