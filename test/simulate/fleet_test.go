@@ -199,3 +199,14 @@ metadata: {name: web, namespace: shop}
 spec: {selector: {app: web}, ports: [{port: 80}]}
 `)}
 }
+
+func TestGeneratedRolloutsAreAcceptedAsUsersAre(t *testing.T) {
+	t.Parallel()
+	for seed := range int64(generated) {
+		c, err := Generate(seed, Fleet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		prepare(t, c, t.TempDir())
+	}
+}
