@@ -37,6 +37,9 @@ leads and writes; all serve the metrics APIs.`,
 					return err
 				}
 			}
+			if o.QPS < 0 || o.Burst < 1 {
+				return usage(fmt.Errorf("--qps %v, --burst %d: the rate must be 0 (no bound) or more, the burst 1 or more", o.QPS, o.Burst))
+			}
 			if o.Kubelets.Resolution < metrics.LeastResolution {
 				return usage(fmt.Errorf("--metric-resolution %v is too short: kubelets renew their readings every %v", o.Kubelets.Resolution, metrics.LeastResolution))
 			}
@@ -74,6 +77,8 @@ leads and writes; all serve the metrics APIs.`,
 	ship.add(c)
 	fs.BoolVar(&namespaced, "namespaced", false, "see and change one namespace only, that of --namespace: Roles are enough then, and what belongs to the whole cluster is left out")
 	fs.StringVarP(&f.namespace, "namespace", "n", "", "the namespace of --namespaced (default: that of the context, or of the pod)")
+	fs.Float32Var(&o.QPS, "qps", 0, "at most so many requests a second to the API server (default: no bound; the API server paces by priority and fairness)")
+	fs.IntVar(&o.Burst, "burst", 80, "with --qps, how many requests may come at once")
 	fs.StringVar(&o.WebhookAddress, "webhook-address", o.WebhookAddress, "where the admission webhooks are served (host:port); empty = nowhere, and they are taken away")
 	fs.StringSliceVar(&capabilities, "capabilities", nil, "switch capabilities on or off: -metrics,…")
 	fs.BoolVar(&o.LeaderElection, "leader-elect", o.LeaderElection, "let one of several replicas lead")

@@ -17,6 +17,10 @@ type ControllerOptions struct {
 	Namespace      string // of Fairway's own objects and its lease
 	LeaderElection bool   // one of several replicas writes
 	Capabilities   Switches
+	// QPS and Burst bound the requests a second to the API server, and how many may come at once. QPS 0 = no bound of our own:
+	// workers are few, and the API server shares itself out by priority and fairness.
+	QPS            float32
+	Burst          int
 	MetricsAddress string // host:port of Prometheus metrics; "" = not served
 	HealthAddress  string // host:port of /healthz and /readyz; "" = not served
 	ListenAddress  string // host:port on which the metrics APIs are served
@@ -42,6 +46,9 @@ func Controller(ctx context.Context, o ControllerOptions) error {
 	}
 	cfg := rest.CopyConfig(o.Config)
 	cfg.ContentType, cfg.AcceptContentTypes = "", "" // the manager chooses by kind: custom kinds have no protobuf
+	if cfg.QPS, cfg.Burst = o.QPS, o.Burst; o.QPS == 0 {
+		cfg.QPS = -1 // 0 would be the client's default of 5
+	}
 	if o.Only != "" {
 		on = namespaced(on, o.Only, o.Log)
 		err = checkServed(cfg, on)

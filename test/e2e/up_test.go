@@ -88,6 +88,7 @@ func TestWrongInputIsRefusedWithAWayOut(t *testing.T) {
 		{[]string{"up", "--manage-nodes=a=b"}, 2, "kwok.x-k8s.io/node"},
 		{[]string{"up", "--images", "nowhere.txt"}, 2, "known"},
 		{[]string{"controller", "--metric-resolution=1s"}, 2, "10s"},
+		{[]string{"controller", "--qps=-1"}, 2, "0 (no bound)"},
 		{[]string{"up", "--kubernetes-arg", "etcd=x=y"}, 2, "apiserver"},
 		{[]string{"up", "--data", foreign}, 1, "thesis.doc"},
 		{[]string{"up", "--data", foreign, "--reset"}, 1, "thesis.doc"},
