@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/kube/kubetest"
 	"github.com/fairway-dev/fairway/internal/ship/live/house"
 	"github.com/fairway-dev/fairway/internal/ship/rollout"
 	"github.com/fairway-dev/fairway/internal/ship/traffic/elb"
@@ -47,6 +49,9 @@ func TestStepWaitsUntilTheLoadBalancerOfAWSHasItsWeight(t *testing.T) {
 		}
 		return ""
 	})
+	for end := time.Now().Add(kubetest.Patience); !slices.Contains(reasons(t, c, ro), elb.ReasonUnverified) && time.Now().Before(end); { // it is unverified before AWS has answered, too
+		time.Sleep(20 * time.Millisecond)
+	}
 	aws.Set(func(a *stub.AWS) { a.Canary = "10" })
 	await(t, c, ro, argo.RolloutPhasePaused, at(1))
 	if got := reasons(t, c, ro); !slices.Contains(got, elb.ReasonUnverified) {
