@@ -4,11 +4,13 @@ import (
 	"flag"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 )
 
@@ -20,6 +22,9 @@ const (
 	watched    = "{{ .Values.namespace | default .Release.Namespace }}"    // the one namespace, where only one is seen
 	instanceID = "{{ with .Values.rollouts.instanceID }}-{{ . }}{{ end }}" // after a name
 	noInstance = "INSTANCE"                                                // what the rights are made with in its place
+	verifying  = "{{- if .Values.rollouts.awsVerifyTargetGroup }}\n"
+	bindings   = `{{ .Values.rollouts.awsTargetGroupBindingAPIVersion | default "elbv2.k8s.aws" | splitList "/" | first }}` // the group of TargetGroupBindings
+	noBindings = "BINDINGS"                                                                                                 // what the rights are made with in its place
 	forCluster = "{{- if not .Values.namespaced }}\n"
 	end        = "{{- end }}\n"
 )
@@ -31,10 +36,10 @@ func chartRights(t *testing.T) string {
 	var out strings.Builder
 	out.WriteString("# Generated from the capabilities: go test ./internal/platform -run Chart -update\n")
 	grantChart(t, &out, "fairway", nil, controllerRoles)
-	on, err := Switches(nil).choose(Capabilities(RolloutOptions{InstanceID: noInstance}), false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := RolloutOptions{InstanceID: noInstance}
+	on := chosen(t, o)
+	o.VerifyTargetGroups, o.TargetGroupBindings = true, schema.GroupVersion{Group: noBindings, Version: "v1"}
+	verify := chosen(t, o)
 	for i := range on {
 		c := &on[i]
 		off := `{{- if not (has "-` + c.Name + `" .Values.capabilities) }}`
@@ -52,19 +57,47 @@ func chartRights(t *testing.T) string {
 			write(t, &out, map[string]any{"apiVersion": rbacv1.SchemeGroupVersion.String(), "kind": "ClusterRole",
 				"metadata": map[string]any{"name": writerRole(c), "labels": editing}, "rules": c.Writers})
 		}
+		more := slices.DeleteFunc(slices.Clone(verify[i].Rules), func(r rbacv1.PolicyRule) bool {
+			return slices.ContainsFunc(c.Rules, func(have rbacv1.PolicyRule) bool { return reflect.DeepEqual(r, have) })
+		})
+		if len(more) > 0 {
+			out.WriteString(verifying)
+			grantChart(t, &out, name+"-aws", more, nil)
+			out.WriteString(end)
+		}
 		if c.Namespaced {
 			out.WriteString("{{- else }}\n")
 			own := slices.DeleteFunc(slices.Clone(c.Roles), func(r RoleRule) bool { return r.Whole })
 			grantChart(t, &out, name, nil, own)
-			all := make([]RoleRule, 0, len(c.Rules))
-			for _, r := range within(c.Rules) {
-				all = append(all, RoleRule{Namespace: watched, Rule: r})
+			grantChart(t, &out, name+"-namespaced", nil, inWatched(c.Rules))
+			if len(more) > 0 {
+				out.WriteString(verifying)
+				grantChart(t, &out, name+"-aws", nil, inWatched(more))
+				out.WriteString(end)
 			}
-			grantChart(t, &out, name+"-namespaced", nil, all)
 		}
 		out.WriteString(end + end)
 	}
-	return strings.ReplaceAll(out.String(), "-"+noInstance, instanceID)
+	return strings.NewReplacer("-"+noInstance, instanceID, noBindings, "'"+bindings+"'").Replace(out.String())
+}
+
+// chosen are the capabilities on existing clusters.
+func chosen(t *testing.T, o RolloutOptions) []Capability {
+	t.Helper()
+	on, err := Switches(nil).choose(Capabilities(o), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return on
+}
+
+// inWatched are rights within the one namespace that is seen.
+func inWatched(rules []rbacv1.PolicyRule) []RoleRule {
+	var all []RoleRule
+	for _, r := range within(rules) {
+		all = append(all, RoleRule{Namespace: watched, Rule: r})
+	}
+	return all
 }
 
 // installing are the rights to install a capability's definitions. An embedded cluster needs none: there an administrator

@@ -13,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -85,6 +86,13 @@ type RolloutOptions struct {
 	Strict bool
 	// RefusePlugins, if not "", says why plugins do not run here.
 	RefusePlugins string
+	// VerifyTargetGroups asks AWS whether its load balancers follow, and holds updates until they do. It needs rights in the
+	// cluster and in AWS of its own.
+	VerifyTargetGroups bool
+	// TargetGroupTag is the tag by which AWS's target groups are known; "" = elb.ResourceTag.
+	TargetGroupTag string
+	// TargetGroupBindings is the API that binds Services to target groups; zero = that of elb.BindingKind.
+	TargetGroupBindings schema.GroupVersion
 }
 
 // VirtualNodes answers for the virtual nodes of this process.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -33,7 +34,8 @@ func rolloutsCapability(o RolloutOptions) Capability {
 		Name: "rollouts", Purpose: "canary and blue-green updates, analysis and experiments by the API of Argo Rollouts", Default: true, Namespaced: true,
 		AddToScheme: rollouts.AddToScheme,
 		Cached:      func() map[client.Object]ctrlcache.ByObject { return rollout.Cached(o.InstanceID) },
-		Rules:       mergeRules(rollout.Rules(o.InstanceID), analysis.Rules(), experiment.Rules(), admission.Rules(o.InstanceID, rolloutsOwner)),
+		Rules: append(mergeRules(rollout.Rules(o.InstanceID), analysis.Rules(), experiment.Rules(), admission.Rules(o.InstanceID, rolloutsOwner)),
+			verifyingRules(o)...),
 		Roles: append(webhookRoles(), RoleRule{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"},
 			ResourceNames: []string{plugin.ConfigMapName}, Verbs: []string{"list", "watch"}}}),
 		Readers: []rbacv1.PolicyRule{{APIGroups: []string{group}, Verbs: []string{"get", "list", "watch"},
@@ -60,6 +62,9 @@ func setUpRollouts(ctx context.Context, h *House) error {
 	}
 	ship := &rollout.Controller{Events: events, Plugins: plugins{host}, InstanceID: h.Rollouts.InstanceID, FieldOwner: FieldManager,
 		Versions: h.Rollouts.Versions, Workers: h.Rollouts.Workers, Resync: h.Rollouts.Resync, Log: h.Log}
+	if v := h.verifier(os.Getenv); v != nil {
+		ship.Balancers = v
+	}
 	if err := ship.SetUp(ctx, m); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ import (
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
 	vnet "github.com/fairway-dev/fairway/internal/kube/virtual/net"
 	"github.com/fairway-dev/fairway/internal/platform/why"
+	"github.com/fairway-dev/fairway/internal/ship/traffic/elb/stub"
 )
 
 // patience is far longer than anything takes, so that a busy machine fails no test.
@@ -47,7 +49,13 @@ func eventually(t *testing.T, missing func() string) {
 
 // One process can hold one controller manager, so all of this is one cluster's life.
 func TestUpIsAWholeCluster(t *testing.T) {
-	c, err := Up(t.Context(), UpOptions{Virtual: virtual.Options{PodStart: 100 * time.Millisecond, PodStop: 50 * time.Millisecond,
+	aws := &stub.AWS{Canary: "50", CanaryTag: "default/alb-alb-canary:80", StableTag: "default/alb-alb:80"}
+	server := httptest.NewServer(aws)
+	defer server.Close()
+	for _, name := range stub.Variables {
+		t.Setenv(name, stub.Env(server.URL)(name))
+	}
+	c, err := Up(t.Context(), UpOptions{Rollouts: RolloutOptions{VerifyTargetGroups: true}, Virtual: virtual.Options{PodStart: 100 * time.Millisecond, PodStop: 50 * time.Millisecond,
 		NodeGroups: []virtual.NodeGroup{{Name: "node", Size: 2}}, Stages: stagesOf(t, ripening)}})
 	if err != nil {
 		t.Fatal(err)
@@ -126,6 +134,7 @@ func TestUpIsAWholeCluster(t *testing.T) {
 	})
 	t.Run("Program objects are served and read", func(t *testing.T) { programObjects(t, c) })
 	t.Run("Rollouts are carried out", func(t *testing.T) { rolloutsAreCarriedOut(t, c) })
+	t.Run("AWS's load balancers are followed", func(t *testing.T) { loadBalancerIsFollowed(t, c, aws) })
 	t.Run("a replaced serving certificate takes effect", func(t *testing.T) { servingRotation(t, c) })
 	t.Run("the API server has an address inside", func(t *testing.T) {
 		conn, err := c.Dialer.Dial(t.Context(), vnet.From{}, "tcp", "kubernetes.default.svc:443")

@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "render the chart anew; needs the networ
 const (
 	chart    = "../../charts/fairway"
 	rendered = "testdata/chart.yaml"
-	// renderedNamespaced is the chart for one namespace, called team.
+	// renderedNamespaced is the chart for one namespace, called team, where AWS is asked.
 	renderedNamespaced = "testdata/chart-namespaced.yaml"
 	// helm renders the chart, outside of this module.
 	helm = "helm.sh/helm/v3/cmd/helm@v3.19.2"
@@ -43,7 +43,7 @@ func chartSum(t *testing.T) string {
 
 func TestRenderedChartIsThatOfTheTemplates(t *testing.T) {
 	t.Parallel()
-	for file, values := range map[string]string{rendered: "", renderedNamespaced: "namespaced=true,namespace=team"} {
+	for file, values := range map[string]string{rendered: "", renderedNamespaced: "namespaced=true,namespace=team,rollouts.awsVerifyTargetGroup=true"} {
 		head := "# go test ./test/e2e -run Chart -update\n# rendered by " + helm + " from the chart with the hash " + chartSum(t) + "\n"
 		if *update {
 			c := exec.Command("go", "run", helm, "template", "fairway", chart, "--namespace", "fairway-system", "--kube-version", "1.37.1", "--set", values)

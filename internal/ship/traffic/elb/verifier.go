@@ -8,8 +8,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -24,6 +26,29 @@ type Verifier struct {
 	Reader client.Reader
 	// Tag by which target groups are known; "" = ResourceTag. The peer's flag for it is --alb-tag-key-resource-id.
 	Tag string
+	// Bindings is the group and version of TargetGroupBindings; zero = that of BindingKind. The peer's flag for it is
+	// --aws-target-group-binding-api-version.
+	Bindings schema.GroupVersion
+}
+
+// Rules are the rights that a Verifier needs with its Reader.
+func (v *Verifier) Rules() []rbacv1.PolicyRule {
+	rule := func(group, verb, resource string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: []string{verb}}
+	}
+	return []rbacv1.PolicyRule{
+		rule(networkingv1.GroupName, "get", "ingresses"),
+		rule(corev1.GroupName, "get", "services"),
+		rule(discoveryv1.GroupName, "list", "endpointslices"),
+		rule(v.bindingKind().Group, "list", "targetgroupbindings"),
+	}
+}
+
+func (v *Verifier) bindingKind() schema.GroupVersionKind {
+	if v.Bindings.Empty() {
+		return BindingKind
+	}
+	return v.Bindings.WithKind(BindingKind.Kind)
 }
 
 // Weights is Weights of the Ingresses that an intent's Rollout names. was is status.albs so far.
@@ -57,7 +82,7 @@ func (v *Verifier) Targets(ctx context.Context, namespace, service string) Verdi
 			fmt.Sprintf("Failed to verify Service %s (TargetGroup unknown): %v", service, err)}}}
 	}
 	bindings := &unstructured.UnstructuredList{}
-	kind := BindingKind
+	kind := v.bindingKind()
 	kind.Kind += "List"
 	bindings.SetGroupVersionKind(kind)
 	err := v.Reader.List(ctx, bindings, client.InNamespace(namespace))

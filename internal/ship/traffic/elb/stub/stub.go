@@ -49,9 +49,12 @@ func (a *AWS) Asked() int {
 	return a.asked
 }
 
+// Variables are those that Env has.
+var Variables = []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2"}
+
 // Env is the environment of a process that is to ask a server with an AWS as its handler.
 func Env(url string) func(string) string {
-	env := map[string]string{"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2": url}
+	env := map[string]string{Variables[0]: "id", Variables[1]: "key", Variables[2]: url}
 	return func(name string) string { return env[name] }
 }
 
