@@ -24,8 +24,14 @@ gateway.networking.k8s.io/v1/TLSRoute`
 // define the routers' kinds, with whatever fields.
 func define(c *cluster) {
 	c.t.Helper()
+	c.define(routersKinds)
+}
+
+// define kinds, given as group/version/Kind, with whatever fields.
+func (c *cluster) define(kinds string) {
+	c.t.Helper()
 	var all strings.Builder
-	for kind := range strings.FieldsSeq(routersKinds) {
+	for kind := range strings.FieldsSeq(kinds) {
 		part := strings.Split(kind, "/")
 		singular := strings.ToLower(part[2])
 		fmt.Fprintf(&all, `---
@@ -34,10 +40,22 @@ func define(c *cluster) {
 `, part[0], part[1], part[2], singular)
 	}
 	c.apply(all.String())
-	for kind := range strings.FieldsSeq(routersKinds) {
+	for kind := range strings.FieldsSeq(kinds) {
 		part := strings.Split(kind, "/")
-		c.kubectl("wait", "--for=condition=Established", "crd/"+strings.ToLower(part[2])+"s."+part[0], "--timeout=60s")
+		c.established("crd/" + strings.ToLower(part[2]) + "s." + part[0])
 	}
+}
+
+// established waits until a definition is served; kubectl's wait fails on one that has no conditions yet.
+func (c *cluster) established(definition ...string) {
+	c.t.Helper()
+	eventually(c.t, func() string {
+		out, err := c.try(append([]string{"wait", "--for=condition=Established", "--timeout=60s"}, definition...)...)
+		if err != nil {
+			return out
+		}
+		return ""
+	})
 }
 
 // phase waits until a Rollout is in a phase, with what is wanted seen.
