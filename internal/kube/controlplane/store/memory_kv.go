@@ -75,7 +75,7 @@ func (s kvServer) Put(ctx context.Context, r *pb.PutRequest, _ ...grpc.CallOptio
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
-	if err := m.admitPutLocked(r); err != nil {
+	if err := m.admitPutLocked(r, nil); err != nil {
 		return nil, err
 	}
 	if err := m.roomLocked(versionBytes + int64(len(r.Key)+len(r.Value))); err != nil {

@@ -132,6 +132,26 @@ func TestStoreAtItsQuotaRefusesWritesUntilObjectsAreDeleted(t *testing.T) {
 	}
 }
 
+func TestValueIsNotKeptOfAKeyThatTheSameTransactionClears(t *testing.T) {
+	t.Parallel()
+	m := NewMemory(MemoryOptions{})
+	defer m.Stop()
+	c, ctx := m.Client(), t.Context()
+	create(t, c, "/a", "old")
+	clear := clientv3.OpDelete("/", clientv3.WithFromKey())
+	for _, keep := range []clientv3.OpOption{clientv3.WithIgnoreValue(), clientv3.WithIgnoreLease()} {
+		put := clientv3.OpPut("/a", "", keep)
+		for _, ops := range [][]clientv3.Op{{clear, put}, {clear, clientv3.OpTxn(nil, []clientv3.Op{put}, nil)}} {
+			if _, err := c.KV.Txn(ctx).Then(ops...).Commit(); !errors.Is(err, rpctypes.ErrKeyNotFound) {
+				t.Errorf("clearing and keeping gives %v, want %v", err, rpctypes.ErrKeyNotFound)
+			}
+		}
+	}
+	if r, err := c.KV.Get(ctx, "/a"); err != nil || len(r.Kvs) != 1 || string(r.Kvs[0].Value) != "old" {
+		t.Errorf("a refused transaction left %v, %v", r, err)
+	}
+}
+
 func TestCompactionKeepsTheNewestEventsWhateverIsAsked(t *testing.T) {
 	t.Parallel()
 	const keep = 100

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"cmp"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -29,12 +30,12 @@ func (m *Memory) txn(r *pb.TxnRequest) (*pb.TxnResponse, error) {
 		return nil, rpctypes.ErrStopped
 	}
 	plan := m.planLocked(r)
-	var room int64
-	if err := m.admitLocked(plan, &room); err != nil {
+	var a admission
+	if err := m.admitLocked(plan, &a); err != nil {
 		return nil, err
 	}
-	if room > 0 {
-		if err := m.roomLocked(room); err != nil {
+	if a.room > 0 {
+		if err := m.roomLocked(a.room); err != nil {
 			return nil, err
 		}
 	}
@@ -71,9 +72,14 @@ func (m *Memory) planLocked(r *pb.TxnRequest) *txnPlan {
 	return p
 }
 
-// admitLocked checks what depends on the state: revisions to read at, leases, keys whose old value is to be kept. It
-// adds up the room that the puts need.
-func (m *Memory) admitLocked(p *txnPlan, room *int64) error {
+// admission is what has been admitted of a transaction.
+type admission struct {
+	room    int64  // that its puts need
+	cleared []span // without an end: the only deletes that a put of the same key may follow
+}
+
+// admitLocked checks what depends on the state: revisions to read at, leases, keys whose old value is to be kept.
+func (m *Memory) admitLocked(p *txnPlan, a *admission) error {
 	for i, op := range p.ops {
 		var err error
 		switch {
@@ -81,10 +87,15 @@ func (m *Memory) admitLocked(p *txnPlan, room *int64) error {
 			err = m.readableLocked(op.GetRequestRange().Revision, m.rev)
 		case op.GetRequestPut() != nil:
 			put := op.GetRequestPut()
-			*room += versionBytes + int64(len(put.Key)+len(put.Value))
-			err = m.admitPutLocked(put)
+			a.room += versionBytes + int64(len(put.Key)+len(put.Value))
+			err = m.admitPutLocked(put, a.cleared)
+		case op.GetRequestDeleteRange() != nil:
+			d := op.GetRequestDeleteRange()
+			if s := (span{string(d.Key), string(d.RangeEnd)}); s.open() {
+				a.cleared = append(a.cleared, s)
+			}
 		case op.GetRequestTxn() != nil:
-			err = m.admitLocked(p.nested[i], room)
+			err = m.admitLocked(p.nested[i], a)
 		}
 		if err != nil {
 			return err
@@ -93,11 +104,14 @@ func (m *Memory) admitLocked(p *txnPlan, room *int64) error {
 	return nil
 }
 
-func (m *Memory) admitPutLocked(r *pb.PutRequest) error {
+// admitPutLocked refuses to keep the value or lease of a key that does not exist, or was cleared just before: there etcd 3.7
+// crashes.
+func (m *Memory) admitPutLocked(r *pb.PutRequest, cleared []span) error {
 	if r.Lease != 0 && !m.leases.has(r.Lease) {
 		return rpctypes.ErrLeaseNotFound
 	}
-	if (r.IgnoreValue || r.IgnoreLease) && m.current(string(r.Key)) == nil {
+	key := string(r.Key)
+	if (r.IgnoreValue || r.IgnoreLease) && (m.current(key) == nil || slices.ContainsFunc(cleared, func(s span) bool { return s.holds(key) })) {
 		return rpctypes.ErrKeyNotFound
 	}
 	return nil

@@ -105,6 +105,9 @@ type script struct {
 	*rapid.T
 	revision func() int64
 	highest  int64 // revision that a compaction may have reached
+	// clears tells that the transaction being drawn deletes a span without an end. A put that keeps an old value must not
+	// follow there: etcd crashes.
+	clears *bool
 }
 
 var modelKeys = []string{"/a", "/a/", "/a/1", "/a/2", "/a/2/x", "/b/1", "/b/2", "/c"}
@@ -145,6 +148,9 @@ func (d *script) operation(depth int) func(*side) clientv3.Op {
 		if d.yes("previous") {
 			options = append(options, clientv3.WithPrevKV())
 		}
+		if op := clientv3.OpDelete(key, options...); string(op.RangeBytes()) == "\x00" {
+			*d.clears = true
+		}
 		return func(*side) clientv3.Op { return clientv3.OpDelete(key, options...) }
 	case kind == 6 && depth < 2:
 		return d.txn(depth + 1)
@@ -154,14 +160,16 @@ func (d *script) operation(depth int) func(*side) clientv3.Op {
 
 func (d *script) put() func(*side) clientv3.Op {
 	key, value, lease := d.key(), rapid.StringMatching("[a-c]{0,3}").Draw(d.T, "value"), max(0, rapid.IntRange(-3, 3).Draw(d.T, "lease"))
-	kind := rapid.IntRange(0, 5).Draw(d.T, "put")
+	kind, clears := rapid.IntRange(0, 5).Draw(d.T, "put"), d.clears
 	return func(s *side) clientv3.Op {
-		switch kind {
-		case 0:
+		switch {
+		case kind < 2 && *clears:
+			return clientv3.OpPut(key, value, clientv3.WithLease(s.lease(lease)))
+		case kind == 0:
 			return clientv3.OpPut(key, "", clientv3.WithIgnoreValue(), clientv3.WithLease(s.lease(lease)))
-		case 1:
+		case kind == 1:
 			return clientv3.OpPut(key, value, clientv3.WithIgnoreLease(), clientv3.WithPrevKV())
-		case 2:
+		case kind == 2:
 			return clientv3.OpPut(key, value, clientv3.WithPrevKV(), clientv3.WithLease(s.lease(lease)))
 		}
 		return clientv3.OpPut(key, value, clientv3.WithLease(s.lease(lease)))
@@ -225,6 +233,7 @@ func (d *script) txn(depth int) func(*side) clientv3.Op {
 // step draws anything that a client can do.
 func (d *script) step() step {
 	ctx := context.Background()
+	d.clears = new(bool)
 	switch rapid.IntRange(0, 13).Draw(d.T, "step") {
 	case 0:
 		rev := d.rev()
