@@ -143,10 +143,23 @@ func TestRunnerMovesObjectsOfAnyKindThroughTheirStages(t *testing.T) {
 	if _, err := maps.Get(ctx, "m0", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("m0 is still there: %v", err)
 	}
+	// Changes are met in their order: who has met this one has met the deletions.
+	create("last", "broken")
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		mu.Lock()
+		met := slices.Contains(events, "last StageFailed")
+		mu.Unlock()
+		if met {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("an object made later is not met")
+		}
+	}
 	cancel()
 	ran.Wait()
 	slices.Sort(events)
-	if want := []string{"broken StageFailed", "m0 Warmed", "m1 Warmed", "m2 Warmed"}; !slices.Equal(slices.Compact(events), want) {
+	if want := []string{"broken StageFailed", "last StageFailed", "m0 Warmed", "m1 Warmed", "m2 Warmed"}; !slices.Equal(slices.Compact(events), want) {
 		t.Errorf("events %q; want %q", events, want)
 	}
 	if len(runner.due) != 0 {
