@@ -5,7 +5,7 @@ BIN       := bin
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race bench conformance lint rehearse-debug clean
+.PHONY: help build demo test explore race bench conformance lint rehearse-debug clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,12 +28,16 @@ demo: build ## rehearse examples/shop: a day of traffic, a release, a lost zone;
 	$(BIN)/fairway rehearse examples/shop --html shop.html --json shop.json || test $$? -eq 1
 	@echo "== the whole report is in shop.html: open it in a browser"
 
-test: lint build ## vet, staticcheck, and every test
+test: lint build ## vet, staticcheck, and every test; property tests draw the same each time
 	@echo "== testing (packages that start a control plane take about a minute each to link the first time)"
-	$(GO) test -timeout 20m ./...
+	RAPID_SEED=1 $(GO) test -timeout 20m ./...
+
+explore: ## property tests with new draws and many more of them: what it finds becomes a table test
+	@for p in $$($(GO) list -f '{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}}{{end}}{{end}}' ./...); do \
+		echo "== $$p"; RAPID_CHECKS=$${CHECKS:-2000} $(GO) test -count=1 -timeout 60m $$p || exit 1; done
 
 race: ## the tests of our own packages with the race detector (needs a C compiler; compiles everything once more)
-	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./api/... ./internal/rehearse/... ./internal/kube/... ./internal/scale/...
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./api/... ./internal/rehearse/... ./internal/kube/... ./internal/scale/... ./internal/ship/...
 
 lint: ## go vet, gofmt, staticcheck
 	@echo "== checking"

@@ -186,7 +186,7 @@ func (s *System) sampleService(sv *service, w *ServiceWindow) {
 		}
 	}
 	if w.CoresUsable > 0 {
-		w.Utilisation = demand / w.CoresUsable
+		w.Utilisation = max(0, demand) / w.CoresUsable // rates are sums of parts that come and go: none left may be −1e-22
 	}
 	w.ShareLow *= float64(w.ServingPods)
 	w.ShareHigh *= float64(w.ServingPods)
