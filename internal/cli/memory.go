@@ -19,12 +19,11 @@ const (
 	// of 10,000 pods on 1,000 nodes took more memory at its end (2.3 GB resident) and more CPU on the way there.
 	gcMost, gcLeast = 200, 60
 	heapRoom        = 1400 << 20
-	// gcStart is the growth while a cluster starts. What a start leaves stays where it was made, among what it threw away:
-	// with 200, a cluster at rest holds some 40 MB more; with 30, its start takes half as long again.
-	gcStart = 50
 )
 
-// collectByOurselves reports that whoever started the process did not choose by GOGC or GOMEMLIMIT.
+// collectByOurselves reports that whoever started the process did not choose by GOGC or GOMEMLIMIT. A start is left to Go's
+// 100: less would take longer, and with more a cluster at rest would hold some 20 MB more, for what a start leaves stays where
+// it was made, among what it threw away.
 func collectByOurselves() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
 
 // growth is how far the heap may grow before the next collection, in percent of the live bytes.
