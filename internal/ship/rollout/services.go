@@ -124,14 +124,15 @@ func (p *pass) point(name string, rs *replicaSet, check bool) {
 // canaryServices points ping and pong, the stable and the canary Service to their revisions.
 func (p *pass) canaryServices() {
 	c := p.ro.Spec.Strategy.Canary
-	if p.stable != nil && p.selector(c.StableService) != p.stable.hash && (!p.distinctStable() || p.canarySplit(p.was.Canary.Weights).stable > 0) {
-		p.point(c.StableService, p.stable, true)
+	canary, stable := Services(p.ro)
+	if p.stable != nil && p.selector(stable) != p.stable.hash && (!p.distinctStable() || p.canarySplit(p.was.Canary.Weights).stable > 0) {
+		p.point(stable, p.stable, true)
 	}
 	if p.loaded() {
 		return // weight is taken away first
 	}
-	if c.PingPong != nil && !p.promoted() && !p.aborted() && p.exchanged() {
-		canary, _ := Services(p.ro)
+	// Without a stable revision there are no parts to play yet: the one that becomes the stable Service may have users already.
+	if c.PingPong != nil && p.stable != nil && !p.promoted() && !p.aborted() && p.exchanged() {
 		p.point(canary, p.fresh, false)
 	}
 	switch {
