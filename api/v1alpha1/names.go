@@ -73,7 +73,7 @@ var (
 )
 
 func addKnownTypes(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion, &Program{}, &ProgramList{})
+	s.AddKnownTypes(GroupVersion, &Program{}, &ProgramList{}, &BackendPolicy{}, &BackendPolicyList{})
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil
 }

@@ -136,6 +136,9 @@ type RuleKey struct {
 	Name Name
 	// Rule is its name, or else its place in the route ("0").
 	Rule string
+	// Gateway is set where the same rule differs from one Gateway to another, because that one shows backends a
+	// certificate of its own. Weights are set for a rule on all Gateways.
+	Gateway Name
 }
 
 // Rule is what happens to the requests that match.
