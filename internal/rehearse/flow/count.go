@@ -1,6 +1,10 @@
 package flow
 
-import "math"
+import (
+	"math"
+
+	"github.com/fairway-dev/fairway/internal/kube/sketch"
+)
 
 // Counts is an account of requests. It always adds up: Offered plus those inside before equals Served + Failed + Rejected +
 // Abandoned + Inside.
@@ -57,7 +61,7 @@ func (sv *service) resizeCells() {
 	n := len(sv.revs) * len(sv.routes)
 	for len(sv.cells) < n {
 		i := len(sv.cells)
-		sv.cells = append(sv.cells, cell{draws: mix(sv.draws + uint64(i)), latency: account{sketch: new(Sketch)}})
+		sv.cells = append(sv.cells, cell{draws: mix(sv.draws + uint64(i)), latency: account{sketch: new(sketch.Sketch)}})
 	}
 }
 

@@ -1,11 +1,15 @@
 package flow
 
-import "math"
+import (
+	"math"
+
+	"github.com/fairway-dev/fairway/internal/kube/sketch"
+)
 
 // account collects the latencies of one route. Requests whose latency is distributed almost like those before are only
 // counted, and spread over the sketch when that changes or a sample is taken.
 type account struct {
-	sketch  *Sketch
+	sketch  *sketch.Sketch
 	waiting float64 // requests not yet spread
 	shape   shape
 }
@@ -50,7 +54,7 @@ func (a *account) flush() {
 }
 
 // swap returns the sketch with all requests in it, and goes on with an empty one.
-func (a *account) swap(empty *Sketch) *Sketch {
+func (a *account) swap(empty *sketch.Sketch) *sketch.Sketch {
 	a.flush()
 	full := a.sketch
 	a.sketch = empty
@@ -98,7 +102,7 @@ func (s *System) latencies(sv *service, r, rev int, delay, shift, limit, n float
 }
 
 // spreadOver puts n requests on the lattice.
-func (h *shape) spreadOver(to *Sketch, n float64) {
+func (h *shape) spreadOver(to *sketch.Sketch, n float64) {
 	size, rest := unitLogNormal(dimSize, h.sizeScv), unitLogNormal(dimRest, h.restScv)
 	// Given its size z a request takes z with probability 1−share, else z plus an exponential time of mean z·wait/share;
 	// far from equilibrium the spread of that shrinks to its mean.
@@ -133,5 +137,5 @@ func (h *shape) spreadOver(to *Sketch, n float64) {
 		to.Add(h.limit+h.shift, n)
 		return
 	}
-	to.addAll(values[:kept], n/float64(kept))
+	to.AddAll(values[:kept], n/float64(kept))
 }

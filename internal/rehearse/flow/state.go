@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"github.com/fairway-dev/fairway/internal/kube/sketch"
 )
 
 // A System is a set of services, loads, nodes and pods in one state, at one time. It is not safe for concurrent use.
@@ -305,7 +307,7 @@ func (s *System) connect() {
 		for k, m := range mix {
 			l.edges = append(l.edges, len(s.edges))
 			if l.cells[k].latency.sketch == nil {
-				l.cells[k].latency.sketch = new(Sketch)
+				l.cells[k].latency.sketch = new(sketch.Sketch)
 			}
 			l.cells[k].draws = stream(s.seed, "load "+l.spec.Name, s.services[l.spec.Service].routes[m.Route].name)
 			add(edge{load: i, from: -1, to: l.spec.Service, toRoute: m.Route, weight: m.Weight / sum, call: Call{Count: 1}})

@@ -3,6 +3,8 @@ package flow
 import (
 	"math"
 	"time"
+
+	"github.com/fairway-dev/fairway/internal/kube/sketch"
 )
 
 // Window is what happened between two samples. Its slices and sketches are valid until the next call of Sample.
@@ -19,20 +21,20 @@ type LoadWindow struct {
 	Counts Counts
 	Routes []Counts // in the order of Load.Mix
 	// Latency of good replies as the users see it, retries included.
-	Latency    *Sketch
+	Latency    *sketch.Sketch
 	RatePerSec float64 // offered at the end
-	routes     []*Sketch
+	routes     []*sketch.Sketch
 }
 
 // RouteLatency is the latency of one route of the mix.
-func (l *LoadWindow) RouteLatency(i int) *Sketch { return l.routes[i] }
+func (l *LoadWindow) RouteLatency(i int) *sketch.Sketch { return l.routes[i] }
 
 // ServiceWindow is the account of one service.
 type ServiceWindow struct {
 	Service int
 	Counts  Counts
 	// Latency of all requests that were worked on, calls included, network to the caller excluded.
-	Latency *Sketch
+	Latency *sketch.Sketch
 	Cells   []CellWindow // by revision, then route
 	// State at the end of the window.
 	RatePerSec      float64
@@ -56,7 +58,7 @@ type ServiceWindow struct {
 type CellWindow struct {
 	Revision, Route int
 	Counts          Counts
-	Latency         *Sketch
+	Latency         *sketch.Sketch
 }
 
 // EdgeWindow is the account of one call edge.
@@ -103,10 +105,10 @@ func (s *System) shape(w *Window) {
 		w.To = s.start
 	}
 	for len(w.Loads) < len(s.loads) {
-		w.Loads = append(w.Loads, LoadWindow{Latency: new(Sketch)})
+		w.Loads = append(w.Loads, LoadWindow{Latency: new(sketch.Sketch)})
 	}
 	for len(w.Services) < len(s.services) {
-		w.Services = append(w.Services, ServiceWindow{Latency: new(Sketch)})
+		w.Services = append(w.Services, ServiceWindow{Latency: new(sketch.Sketch)})
 	}
 	if len(w.Edges) != len(s.edges) {
 		w.Edges = make([]EdgeWindow, len(s.edges))
@@ -114,9 +116,9 @@ func (s *System) shape(w *Window) {
 	for i := range s.loads {
 		if n := len(s.loads[i].cells); len(w.Loads[i].Routes) != n {
 			w.Loads[i].Routes = make([]Counts, n)
-			w.Loads[i].routes = make([]*Sketch, n)
+			w.Loads[i].routes = make([]*sketch.Sketch, n)
 			for k := range n {
-				w.Loads[i].routes[k] = new(Sketch)
+				w.Loads[i].routes[k] = new(sketch.Sketch)
 			}
 		}
 	}
@@ -124,7 +126,7 @@ func (s *System) shape(w *Window) {
 		if n := len(s.services[i].cells); len(w.Services[i].Cells) != n {
 			w.Services[i].Cells = make([]CellWindow, n)
 			for k := range n {
-				w.Services[i].Cells[k].Latency = new(Sketch)
+				w.Services[i].Cells[k].Latency = new(sketch.Sketch)
 			}
 		}
 	}

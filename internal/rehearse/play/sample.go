@@ -3,6 +3,7 @@ package play
 import (
 	"time"
 
+	"github.com/fairway-dev/fairway/internal/kube/sketch"
 	"github.com/fairway-dev/fairway/internal/rehearse/flow"
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
 	"github.com/fairway-dev/fairway/internal/rehearse/scenario/celenv"
@@ -32,7 +33,7 @@ type sampler struct {
 // total is the account of a load or service since measuring began.
 type total struct {
 	counts  flow.Counts
-	latency flow.Sketch
+	latency sketch.Sketch
 	began   bool
 	inside  int64
 }
@@ -100,7 +101,7 @@ func (s *sampler) take(now time.Time, measured bool) {
 	}
 }
 
-func (s *sampler) series(label, name string, c *flow.Counts, latency *flow.Sketch, step float64) {
+func (s *sampler) series(label, name string, c *flow.Counts, latency *sketch.Sketch, step float64) {
 	if step <= 0 {
 		return
 	}
@@ -237,7 +238,7 @@ func (s *sampler) calls() []record.Call {
 	return out
 }
 
-func (t *total) add(c *flow.Counts, latency *flow.Sketch, measured bool) {
+func (t *total) add(c *flow.Counts, latency *sketch.Sketch, measured bool) {
 	if !measured {
 		t.inside = c.Inside
 		return

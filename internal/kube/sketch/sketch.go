@@ -1,11 +1,13 @@
-package flow
+// Package sketch counts durations so that quantiles can be asked for: of requests that were measured, and of those that a
+// model made.
+package sketch
 
 import "math"
 
 // A Sketch counts durations in buckets of equal relative width, as HdrHistogram does: each power of two is cut in 32.
 // A quantile is at most 1.6 % off. Sketches of equal layout merge by addition.
 type Sketch struct {
-	weights [sketchBuckets]float64
+	weights [buckets]float64
 	low     int // buckets outside low…high are zero
 	high    int
 	total   float64
@@ -13,25 +15,25 @@ type Sketch struct {
 }
 
 const (
-	sketchCuts       = 5                   // log2 of buckets a power of two
-	sketchMinExp     = -17                 // 7.6 µs
-	sketchMaxExp     = 17                  // 36 h
-	sketchFirstBits  = 1023 + sketchMinExp // biased exponent of the smallest bucket
-	sketchBuckets    = (sketchMaxExp - sketchMinExp) << sketchCuts
-	sketchSmallest   = 1.0 / (1 << -sketchMinExp)
-	sketchLastBucket = sketchBuckets - 1
+	cuts       = 5             // log2 of buckets a power of two
+	minExp     = -17           // 7.6 µs
+	maxExp     = 17            // 36 h
+	firstBits  = 1023 + minExp // biased exponent of the smallest bucket
+	buckets    = (maxExp - minExp) << cuts
+	smallest   = 1.0 / (1 << -minExp)
+	lastBucket = buckets - 1
 )
 
 func bucketOf(seconds float64) int {
-	if !(seconds > sketchSmallest) {
+	if !(seconds > smallest) {
 		return 0
 	}
-	i := int(math.Float64bits(seconds)>>(52-sketchCuts)) - sketchFirstBits<<sketchCuts
-	return min(i, sketchLastBucket)
+	i := int(math.Float64bits(seconds)>>(52-cuts)) - firstBits<<cuts
+	return min(i, lastBucket)
 }
 
 func bucketLow(i int) float64 {
-	return math.Float64frombits(uint64(i+sketchFirstBits<<sketchCuts) << (52 - sketchCuts))
+	return math.Float64frombits(uint64(i+firstBits<<cuts) << (52 - cuts))
 }
 
 // Add counts weight requests of the given duration.
@@ -121,11 +123,11 @@ func (s *Sketch) Share(seconds float64) float64 {
 	return min(1, sum/s.total)
 }
 
-// addAll counts each of several durations with the same weight.
-func (s *Sketch) addAll(seconds []float64, weight float64) {
+// AddAll counts each of several durations with the same weight.
+func (s *Sketch) AddAll(seconds []float64, weight float64) {
 	low, high, sum := s.low, s.high, 0.0
 	if s.total == 0 {
-		low, high = sketchLastBucket, 0
+		low, high = lastBucket, 0
 	}
 	for _, t := range seconds {
 		i := bucketOf(t)
