@@ -36,6 +36,7 @@ func commands() []func(Streams) *cobra.Command {
 		metricsCommand,
 		rolloutsCommand,
 		whyCommand,
+		loadCommand,
 		statusCommand,
 		versionCommand,
 	}
