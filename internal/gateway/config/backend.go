@@ -120,7 +120,9 @@ type Outlier struct {
 
 // Health says how endpoints are probed.
 type Health struct {
-	Path, Service        string // of HTTP; of gRPC
+	// Path is got over HTTP. With GRPC, the health service of gRPC is asked for Service instead; "" = the server as a whole.
+	Path, Service        string
+	GRPC                 bool
 	Interval, Timeout    time.Duration
 	Healthy, Unhealthy   int
 	ExpectMin, ExpectMax int
