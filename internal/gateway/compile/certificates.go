@@ -36,7 +36,7 @@ func (c *compilation) keyPair(name config.Name) keyPair {
 	}
 	s := c.secrets[name]
 	if s == nil {
-		pair := keyPair{err: fmt.Errorf("Secret %s does not exist", name)}
+		pair := keyPair{err: fmt.Errorf("the Secret %s does not exist", name)}
 		c.next.pairs[name] = pair
 		return pair
 	}
@@ -53,11 +53,11 @@ func (c *compilation) keyPair(name config.Name) keyPair {
 func parsePair(s *corev1.Secret) keyPair {
 	crt, key := s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey]
 	if len(crt) == 0 || len(key) == 0 {
-		return keyPair{err: fmt.Errorf("Secret %s has no %s and %s", nameOf(s), corev1.TLSCertKey, corev1.TLSPrivateKeyKey)}
+		return keyPair{err: fmt.Errorf("the Secret %s has no %s and %s", nameOf(s), corev1.TLSCertKey, corev1.TLSPrivateKeyKey)}
 	}
 	cert, err := tls.X509KeyPair(crt, key)
 	if err != nil {
-		return keyPair{err: fmt.Errorf("Secret %s holds no certificate with its key: %w", nameOf(s), err)}
+		return keyPair{err: fmt.Errorf("the Secret %s holds no certificate with its key: %w", nameOf(s), err)}
 	}
 	return keyPair{certificate: &cert, pem: [2][]byte{crt, key}}
 }
@@ -165,14 +165,14 @@ func (c *compilation) authority(name config.Name) ([]byte, error) {
 	c.mapsN.add(name)
 	m := c.configMaps[name]
 	if m == nil {
-		return nil, fmt.Errorf("ConfigMap %s does not exist", name)
+		return nil, fmt.Errorf("the ConfigMap %s does not exist", name)
 	}
 	text := []byte(m.Data["ca.crt"])
 	if len(text) == 0 {
-		return nil, fmt.Errorf("ConfigMap %s has no ca.crt", name)
+		return nil, fmt.Errorf("the ConfigMap %s has no ca.crt", name)
 	}
 	if err := certificatesIn(text); err != nil {
-		return nil, fmt.Errorf("ConfigMap %s, ca.crt: %w", name, err)
+		return nil, fmt.Errorf("the ConfigMap %s, ca.crt: %w", name, err)
 	}
 	return text, nil
 }

@@ -108,8 +108,7 @@ func (c *compilation) listenerSet(p *parent, s *gw.ListenerSet) *parent {
 		sp.refused.blame(string(gw.ListenerSetReasonParentNotAccepted), "Gateway "+p.key.name.String()+" is not accepted: "+p.refused.message)
 	}
 	for _, e := range s.Spec.Listeners {
-		sp.listeners = append(sp.listeners, newListener(sp, gw.Listener{Name: e.Name, Hostname: e.Hostname, Port: e.Port, Protocol: e.Protocol,
-			TLS: e.TLS, AllowedRoutes: e.AllowedRoutes}))
+		sp.listeners = append(sp.listeners, newListener(sp, gw.Listener(e)))
 	}
 	return sp
 }

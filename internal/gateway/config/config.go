@@ -17,7 +17,8 @@ type Config struct {
 	Version uint64
 	// Sockets by address and port.
 	Sockets []Socket
-	// Rules and Backends of all listeners, by their Index.
+	// Rules and Backends of all listeners, by their Index, which stays the same from one Config to the next. A place that is
+	// empty for the time being holds one without a Key.
 	Rules    []*Rule
 	Backends []*Backend
 }
@@ -59,7 +60,7 @@ type Listener struct {
 	Certificates []tls.Certificate
 	// Clients says which client certificates are asked for; nil = none.
 	Clients *ClientValidation
-	// Hosts are the routes, from the most specific host name to the least.
+	// Hosts are the routes, from the most specific host name to the least; each host name stands once.
 	Hosts []*Host
 	// Servers are the routes of TLS by server name, from the most specific to the least.
 	Servers []*Server
@@ -112,7 +113,7 @@ type PathMatch struct {
 	Fold bool
 }
 
-// ValueMatch of a header, a query parameter or a cookie.
+// ValueMatch of a header, a query parameter or a cookie. A header by the name ":authority" is the host as it came.
 type ValueMatch struct {
 	Name  string
 	Value string
@@ -126,7 +127,8 @@ type ValueMatch struct {
 type Server struct {
 	Hostname string
 	Rule     *Rule
-	// Terminate ends TLS here and passes the bytes on; otherwise they are passed through as they are.
+	// Terminate ends TLS here and passes the bytes on; otherwise they are passed through as they are, and the TLS of the
+	// rule's backends is not used.
 	Terminate bool
 }
 

@@ -6,12 +6,7 @@ import (
 	"github.com/fairway-dev/fairway/internal/gateway/config"
 )
 
-// fits tells whether a request fits all of a match.
-func fits(m *config.Match, req *Head) bool {
-	return (m.Method == "" || m.Method == req.Method) && pathFits(&m.Path, path(req)) && valuesFit(m, req)
-}
-
-// valuesFit is the part of fits that no index helps with.
+// valuesFit tells whether a request fits all of a match but its path and method: no index helps with that.
 func valuesFit(m *config.Match, req *Head) bool {
 	for i := range m.Headers {
 		if !headerFits(&m.Headers[i], req) {
@@ -47,7 +42,7 @@ func pathFits(m *config.PathMatch, path string) bool {
 	case config.PathRawPrefix:
 		return hasPrefix(path, m.Value, m.Fold)
 	}
-	return hasPrefix(path, m.Value, m.Fold) && (len(path) == len(m.Value) || path[len(m.Value)] == '/')
+	return hasPrefix(path, m.Value, m.Fold) && (len(path) == len(m.Value) || m.Value == "" || path[len(m.Value)] == '/')
 }
 
 // hasPrefix compares bytes: with fold, letters of ASCII in any case, so that both sides have the same length.

@@ -54,3 +54,53 @@ func hostFits(pattern string, name []byte) bool {
 	}
 	return pattern == string(name)
 }
+
+// byHost finds things by host name, from the most specific to the least.
+type byHost[T any] struct {
+	exact map[string][]T
+	wild  map[string][]T // by what stands after the star: ".example.com"
+	all   []T
+}
+
+func (b *byHost[T]) add(pattern string, t T) {
+	switch {
+	case pattern == "":
+		b.all = append(b.all, t)
+	case strings.HasPrefix(pattern, "*."):
+		if b.wild == nil {
+			b.wild = map[string][]T{}
+		}
+		b.wild[pattern[1:]] = append(b.wild[pattern[1:]], t)
+	default:
+		if b.exact == nil {
+			b.exact = map[string][]T{}
+		}
+		b.exact[pattern] = append(b.exact[pattern], t)
+	}
+}
+
+// each calls visit with what fits a name, the most specific first, until it returns false.
+func (b *byHost[T]) each(name []byte, visit func(T) bool) {
+	for _, t := range b.exact[string(name)] {
+		if !visit(t) {
+			return
+		}
+	}
+	if len(b.wild) > 0 {
+		for i := 1; i < len(name); i++ {
+			if name[i] != '.' {
+				continue
+			}
+			for _, t := range b.wild[string(name[i:])] {
+				if !visit(t) {
+					return
+				}
+			}
+		}
+	}
+	for _, t := range b.all {
+		if !visit(t) {
+			return
+		}
+	}
+}

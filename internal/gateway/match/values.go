@@ -19,9 +19,15 @@ func valueFits(m *config.ValueMatch, value string) bool {
 	return value == m.Value
 }
 
+// authority is the name by which a ValueMatch compares the host name, as HTTP/2 calls it.
+const authority = ":authority"
+
 // headerFits compares a header. One that came more than once is compared as the list that it is, joined by commas
 // (RFC 9110, section 5.2).
 func headerFits(m *config.ValueMatch, req *Head) bool {
+	if m.Name == authority {
+		return valueFits(m, req.Host) != m.Not
+	}
 	first, count := "", 0
 	for i := range req.Headers {
 		if strings.EqualFold(req.Headers[i].Name, m.Name) {
@@ -42,16 +48,13 @@ func headerFits(m *config.ValueMatch, req *Head) bool {
 
 // joined is the only thing here that allocates: for headers that are matched and came more than once.
 func joined(req *Head, name string) string {
-	var b strings.Builder
+	var values []string
 	for i := range req.Headers {
 		if strings.EqualFold(req.Headers[i].Name, name) {
-			if b.Len() > 0 {
-				b.WriteString(",")
-			}
-			b.WriteString(req.Headers[i].Value)
+			values = append(values, req.Headers[i].Value)
 		}
 	}
-	return b.String()
+	return strings.Join(values, ",")
 }
 
 // queryFits compares the first of the parameters of that name, as browsers' and servers' libraries do.
