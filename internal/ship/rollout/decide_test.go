@@ -72,20 +72,6 @@ func TestEventsOfBlueGreenAreThoseOfArgoRollouts(t *testing.T) {
 	w.sized("v1", 0)
 }
 
-func TestAnUpdateOfOnePodTakesFewWrites(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, canaryRollout(1, argo.CanaryStrategy{}))
-	w.settle()
-	first := w.writes
-	w.update("v2")
-	w.settle()
-	w.phase(argo.RolloutPhaseHealthy, "")
-	t.Logf("%d writes for the first deploy, %d for an update", first, w.writes-first)
-	if n := w.writes - first; n > 6 {
-		t.Errorf("an update took %d writes", n)
-	}
-}
-
 func TestNumbersOfPodsAreWrittenTogether(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, routedCanary(20, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))

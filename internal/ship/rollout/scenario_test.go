@@ -279,7 +279,7 @@ func TestAnUpdateWithoutProgressIsLateAndAbortedWhereThatIsWanted(t *testing.T) 
 		w := newWorld(t, ro)
 		w.settle()
 		w.update("bad")
-		w.pass(countsLag)
+		w.pass(time.Minute / lagShare)
 		c := conditionOf(&w.ro.Status.RolloutStatus, argo.RolloutProgressing)
 		if at := c.LastUpdateTime.Add(time.Minute); !w.plan.RequeueAt.Equal(at) {
 			t.Fatalf("requeue at %s, want %s", w.plan.RequeueAt, at)

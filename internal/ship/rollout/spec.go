@@ -23,9 +23,15 @@ const (
 	quarter                 = "25%" // of maxSurge and maxUnavailable
 )
 
-// countsLag is how long numbers of pods alone wait to be written down together with what comes next: a pod that was made is
-// usually ready soon, and then there is something to decide and to write anyway. It halves the writes of a small update's middle.
-const countsLag = 3 * time.Second
+// How long numbers of pods alone wait to be written down together with what comes next, at most. A pod that was made is ready
+// after a while, and then there is something to decide and to write anyway: without the wait each update of a small Rollout is
+// written once more. Clients see the phase, and the final numbers, at once.
+const (
+	countsLag = 3 * time.Second  // of pods that are ready
+	madeLag   = 10 * time.Second // of pods that were only made: most have pulled their image and are ready by then
+	// lagShare of the time that an update may go without progress, as its divisor, is not exceeded: what is written is when there was progress last.
+	lagShare = 10
+)
 
 // How often what cannot be watched is looked at again.
 const (

@@ -111,7 +111,11 @@ func (p *pass) countsOnly() bool {
 		p.st.AvailableReplicas < was.AvailableReplicas || p.st.AvailableReplicas > was.AvailableReplicas && p.fresh.available() >= p.fresh.size {
 		return false
 	}
-	due := c.LastUpdateTime.Add(countsLag)
+	lag := countsLag
+	if p.st.ReadyReplicas == was.ReadyReplicas && p.st.AvailableReplicas == was.AvailableReplicas {
+		lag = madeLag
+	}
+	due := c.LastUpdateTime.Add(min(lag, progressDeadline(p.ro)/lagShare))
 	if !p.now.Before(due) {
 		return false
 	}
