@@ -80,6 +80,7 @@ leads and writes; all serve the metrics APIs.`,
 	fs.Float32Var(&o.QPS, "qps", 0, "at most so many requests a second to the API server (default: no bound; the API server paces by priority and fairness)")
 	fs.IntVar(&o.Burst, "burst", 80, "with --qps, how many requests may come at once")
 	fs.StringVar(&o.WebhookAddress, "webhook-address", o.WebhookAddress, "where the admission webhooks are served (host:port); empty = nowhere, and they are taken away")
+	fs.StringVar(&ship.options.WebhookOwner, "webhook-owner", platform.WebhookOwner, "the ClusterRole with which the admission webhooks go when it is deleted; the chart names its own")
 	fs.StringSliceVar(&capabilities, "capabilities", nil, "switch capabilities on or off: -metrics,…")
 	fs.BoolVar(&o.LeaderElection, "leader-elect", o.LeaderElection, "let one of several replicas lead")
 	fs.StringVar(&o.Namespace, "system-namespace", o.Namespace, "the namespace of Fairway's own objects")

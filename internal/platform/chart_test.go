@@ -22,6 +22,8 @@ const (
 	watched    = "{{ .Values.namespace | default .Release.Namespace }}"    // the one namespace, where only one is seen
 	instanceID = "{{ with .Values.rollouts.instanceID }}-{{ . }}{{ end }}" // after a name
 	noInstance = "INSTANCE"                                                // what the rights are made with in its place
+	fullName   = `{{ include "fairway.fullname" . }}`                      // begins the names of what is outside of the release's namespace
+	noName     = "FULLNAME"                                                // what the rights are made with in its place
 	verifying  = "{{- if .Values.rollouts.awsVerifyTargetGroup }}\n"
 	bindings   = `{{ .Values.rollouts.awsTargetGroupBindingAPIVersion | default "elbv2.k8s.aws" | splitList "/" | first }}` // the group of TargetGroupBindings
 	noBindings = "BINDINGS"                                                                                                 // what the rights are made with in its place
@@ -36,7 +38,7 @@ func chartRights(t *testing.T) string {
 	var out strings.Builder
 	out.WriteString("# Generated from the capabilities: go test ./internal/platform -run Chart -update\n")
 	grantChart(t, &out, "fairway", nil, controllerRoles)
-	o := RolloutOptions{InstanceID: noInstance}
+	o := RolloutOptions{InstanceID: noInstance, WebhookOwner: noName + "-rollouts"}
 	on := chosen(t, o)
 	o.VerifyTargetGroups, o.TargetGroupBindings = true, schema.GroupVersion{Group: noBindings, Version: "v1"}
 	verify := chosen(t, o)
@@ -51,11 +53,11 @@ func chartRights(t *testing.T) string {
 		grantChart(t, &out, name, append(slices.Clone(c.Rules), installing(c)...), c.Roles)
 		if len(c.Readers) > 0 {
 			write(t, &out, map[string]any{"apiVersion": rbacv1.SchemeGroupVersion.String(), "kind": "ClusterRole",
-				"metadata": map[string]any{"name": readerRole(c), "labels": aggregated}, "rules": c.Readers})
+				"metadata": map[string]any{"name": outside(readerRole(c)), "labels": aggregated}, "rules": c.Readers})
 		}
 		if len(c.Writers) > 0 {
 			write(t, &out, map[string]any{"apiVersion": rbacv1.SchemeGroupVersion.String(), "kind": "ClusterRole",
-				"metadata": map[string]any{"name": writerRole(c), "labels": editing}, "rules": c.Writers})
+				"metadata": map[string]any{"name": outside(writerRole(c)), "labels": editing}, "rules": c.Writers})
 		}
 		more := slices.DeleteFunc(slices.Clone(verify[i].Rules), func(r rbacv1.PolicyRule) bool {
 			return slices.ContainsFunc(c.Rules, func(have rbacv1.PolicyRule) bool { return reflect.DeepEqual(r, have) })
@@ -78,7 +80,7 @@ func chartRights(t *testing.T) string {
 		}
 		out.WriteString(end + end)
 	}
-	return strings.NewReplacer("-"+noInstance, instanceID, noBindings, "'"+bindings+"'").Replace(out.String())
+	return strings.NewReplacer("-"+noInstance, instanceID, noName, fullName, noBindings, "'"+bindings+"'").Replace(out.String())
 }
 
 // chosen are the capabilities on existing clusters.
@@ -114,6 +116,10 @@ func installing(c *Capability) []rbacv1.PolicyRule {
 func grantChart(t *testing.T, out *strings.Builder, name string, cluster []rbacv1.PolicyRule, roles []RoleRule) {
 	t.Helper()
 	grant := func(kind, namespace string, rules []rbacv1.PolicyRule) {
+		name := name
+		if namespace != release {
+			name = outside(name)
+		}
 		meta := map[string]any{"name": name}
 		if namespace != "" {
 			meta["namespace"] = namespace
@@ -136,6 +142,9 @@ func grantChart(t *testing.T, out *strings.Builder, name string, cluster []rbacv
 		grant("Role", place, in[namespace])
 	}
 }
+
+// outside is the name, in the chart, of an object outside of the release's namespace, where another release's may lie beside it.
+func outside(name string) string { return noName + strings.TrimPrefix(name, ServiceAccount) }
 
 func write(t *testing.T, out *strings.Builder, object map[string]any) {
 	t.Helper()

@@ -84,6 +84,8 @@ type RolloutOptions struct {
 	Resync time.Duration
 	// Strict refuses invalid objects at admission in place of warning of them.
 	Strict bool
+	// WebhookOwner names the ClusterRole with which the admission webhooks go; "" = the constant of that name.
+	WebhookOwner string
 	// RefusePlugins, if not "", says why plugins do not run here.
 	RefusePlugins string
 	// VerifyTargetGroups asks AWS whether its load balancers follow, and holds updates until they do. It needs rights in the

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -24,17 +25,17 @@ import (
 // rolloutKinds are the definitions of argoproj.io.
 var rolloutKinds = []string{"rollouts", "analysistemplates", "clusteranalysistemplates", "analysisruns", "experiments"}
 
-// rolloutsOwner is the ClusterRole of the chart that goes when Fairway, or the capability, does.
-const rolloutsOwner = ServiceAccount + "-rollouts"
+// WebhookOwner is the ClusterRole that goes when Fairway, or the capability, does, unless another one is named.
+const WebhookOwner = ServiceAccount + "-rollouts"
 
 // rolloutsCapability carries out Rollouts, AnalysisRuns and Experiments.
 func rolloutsCapability(o RolloutOptions) Capability {
-	group := rollouts.GroupVersion.Group
+	group, owner := rollouts.GroupVersion.Group, cmp.Or(o.WebhookOwner, WebhookOwner)
 	c := Capability{
 		Name: "rollouts", Purpose: "canary and blue-green updates, analysis and experiments by the API of Argo Rollouts", Default: true, Namespaced: true,
 		AddToScheme: rollouts.AddToScheme,
 		Cached:      func() map[client.Object]ctrlcache.ByObject { return rollout.Cached(o.InstanceID) },
-		Rules: append(mergeRules(rollout.Rules(o.InstanceID), analysis.Rules(), experiment.Rules(), admission.Rules(o.InstanceID, rolloutsOwner)),
+		Rules: append(mergeRules(rollout.Rules(o.InstanceID), analysis.Rules(), experiment.Rules(), admission.Rules(o.InstanceID, owner)),
 			verifyingRules(o)...),
 		Roles: append(webhookRoles(), RoleRule{Namespace: Namespace, Rule: rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"},
 			ResourceNames: []string{plugin.ConfigMapName}, Verbs: []string{"list", "watch"}}}),

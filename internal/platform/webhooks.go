@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -109,7 +110,7 @@ func (h *House) admit(ctx context.Context, judge *admission.Judge) error {
 	}
 	m := h.Manager
 	registration := &admission.Registration{Reader: m.GetAPIReader(), Writer: m.GetClient(), Namespace: h.Namespace, Service: WebhookService,
-		Port: webhookServicePort, Every: h.servingEvery(), InstanceID: judge.InstanceID, Own: userName(h.Namespace), Owner: rolloutsOwner,
+		Port: webhookServicePort, Every: h.servingEvery(), InstanceID: judge.InstanceID, Own: userName(h.Namespace), Owner: cmp.Or(h.Rollouts.WebhookOwner, WebhookOwner),
 		Off: h.NoWebhooks, Log: h.Log, CABundle: func() []byte { return nil }}
 	if !h.NoWebhooks {
 		api, err := kubernetes.NewForConfig(m.GetConfig())
