@@ -71,6 +71,9 @@ func (c *compilation) gateway(g *gw.Gateway, sets []*gw.ListenerSet) {
 			all = append(all, sp.listeners...)
 		}
 	}
+	if n := g.Spec.AllowedListeners; n != nil && n.Namespaces != nil && n.Namespaces.Selector != nil || slices.ContainsFunc(all, (*listener).selectsByLabel) {
+		c.out.Needs.NamespaceLabels = true
+	}
 	conflicts(all)
 	overlaps(all)
 	for _, l := range all {
@@ -129,7 +132,6 @@ func (c *compilation) selects(from gw.FromNamespaces, selector *metav1.LabelSele
 	case gw.NamespacesFromSame:
 		return own == namespace
 	case gw.NamespacesFromSelector:
-		c.out.Needs.NamespaceLabels = true
 		s, err := metav1.LabelSelectorAsSelector(selector)
 		ns := c.namespaces[namespace]
 		return err == nil && ns != nil && s.Matches(labels.Set(ns.Labels))

@@ -110,6 +110,12 @@ func (l *listener) allowsKind(kind string) bool {
 	return slices.ContainsFunc(l.kinds, func(k gw.RouteGroupKind) bool { return string(k.Kind) == kind })
 }
 
+// selectsByLabel tells whether routes are taken by the labels of their namespaces.
+func (l *listener) selectsByLabel() bool {
+	a := l.spec.AllowedRoutes
+	return a != nil && a.Namespaces != nil && or(a.Namespaces.From, gw.NamespacesFromSame) == gw.NamespacesFromSelector
+}
+
 // check what a listener asks for apart from its references.
 func (l *listener) check() {
 	mode := gw.TLSModeTerminate

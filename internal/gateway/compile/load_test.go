@@ -266,3 +266,5 @@ func withTrust(in Input, namespace string) Input {
 		&corev1.ConfigMap{ObjectMeta: meta("bad-ca"), Data: map[string]string{"ca.crt": "no"}})
 	return in
 }
+
+func replace(text, what, by string) string { return strings.ReplaceAll(text, what, by) }
