@@ -1,3 +1,5 @@
+//lint:file-ignore ST1005 messages of runs begin with words of Argo Rollouts that people and tools look for
+
 package analysis
 
 import (
@@ -27,14 +29,11 @@ type metric struct {
 	keep                   int // measurements
 }
 
-// peerWords makes an error that begins with words of Argo Rollouts that people and tools look for in the message of a run.
-func peerWords(format string, args ...any) error { return fmt.Errorf(format, args...) }
-
 // read makes the metrics of a spec ready to be judged. Its errors are the messages of runs that cannot start.
 func read(spec *argo.AnalysisRunSpec) ([]metric, error) {
 	for i := range spec.Args {
 		if a := &spec.Args[i]; a.Value == nil && (a.ValueFrom == nil || a.ValueFrom.SecretKeyRef == nil) {
-			return nil, peerWords("Unable to resolve metric arguments: argument \"%s\" was not supplied", a.Name)
+			return nil, fmt.Errorf("Unable to resolve metric arguments: argument \"%s\" was not supplied", a.Name)
 		}
 	}
 	v := placeholders(spec.Args)
@@ -43,17 +42,17 @@ func read(spec *argo.AnalysisRunSpec) ([]metric, error) {
 	for i := range spec.Metrics {
 		m, err := resolve(&spec.Metrics[i], v)
 		if err != nil {
-			return nil, peerWords("Unable to resolve metric arguments: %w", err)
+			return nil, fmt.Errorf("Unable to resolve metric arguments: %w", err)
 		}
 		resolved[i], names[i] = m, m.Name
 	}
 	out, err := parse(resolved)
 	if err != nil {
-		return nil, peerWords("Analysis spec invalid: %w", err)
+		return nil, fmt.Errorf("Analysis spec invalid: %w", err)
 	}
 	r, err := newRules(*spec, names)
 	if err != nil {
-		return nil, peerWords("Analysis spec invalid: %w", err)
+		return nil, fmt.Errorf("Analysis spec invalid: %w", err)
 	}
 	for i := range out {
 		out[i].dry = r.dry[out[i].Name]

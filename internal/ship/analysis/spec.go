@@ -1,6 +1,9 @@
+//lint:file-ignore ST1005 messages of runs begin with words of Argo Rollouts that people and tools look for
+
 package analysis
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -153,7 +156,7 @@ func declare(have, more []argo.Argument) ([]argo.Argument, error) {
 		case i < 0:
 			have = append(have, *arg.DeepCopy())
 		case have[i].Value != nil && arg.Value != nil && *have[i].Value != *arg.Value:
-			return nil, peerWords("Argument `%s` specified multiple times with different values: '%s', '%s'", arg.Name, *have[i].Value, *arg.Value)
+			return nil, fmt.Errorf("Argument `%s` specified multiple times with different values: '%s', '%s'", arg.Name, *have[i].Value, *arg.Value)
 		case have[i].Value == nil && (arg.Value != nil || arg.ValueFrom != nil):
 			have[i] = *arg.DeepCopy()
 		}
@@ -257,7 +260,7 @@ func match(expression string, names []string, do func(name string)) error {
 		}
 	}
 	if none {
-		return peerWords("Rule didn't match any metric name(s)")
+		return errors.New("Rule didn't match any metric name(s)")
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func Targets(ctx context.Context, c *Client, svc *corev1.Service, slices []*disc
 		targets, err := c.Targets(ctx, arn)
 		if err != nil {
 			v.tell(true, ReasonError, "Failed to verify Service %s (TargetGroup %s): %v", svc.Name, arn, err)
-			v.Verified, v.Err = ptr.To(false), err
+			v.Verified = ptr.To(false)
 			return v
 		}
 		registered := 0

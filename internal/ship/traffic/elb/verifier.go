@@ -78,7 +78,7 @@ func (v *Verifier) Weights(ctx context.Context, in traffic.Intent, was []argo.AL
 func (v *Verifier) Targets(ctx context.Context, namespace, service string) Verdict {
 	fail := func(err error) Verdict {
 		no := false
-		return Verdict{Verified: &no, Err: err, Events: []Event{{true, ReasonError,
+		return Verdict{Verified: &no, Events: []Event{{true, ReasonError,
 			fmt.Sprintf("Failed to verify Service %s (TargetGroup unknown): %v", service, err)}}}
 	}
 	bindings := &unstructured.UnstructuredList{}

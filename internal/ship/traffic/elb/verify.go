@@ -37,8 +37,6 @@ type Verdict struct {
 	// ALBs are status.albs, one an Ingress in the order of the spec; status.alb is the last one that a load balancer is known of.
 	ALBs   []argo.ALBStatus
 	Events []Event
-	// Err is why AWS could not be asked; then Verified is false.
-	Err error
 }
 
 // ALB is what status.alb is to be: the last of ALBs that is known; the peer leaves it empty before any is.
@@ -61,7 +59,7 @@ func (v Verdict) fail(canary string, err error) Verdict {
 	v.tell(true, ReasonError, "Failed to verify Service %s (TargetGroup unknown): %v", canary, err)
 	v.tell(true, ReasonWeightError, "Failed to verify weight: %v", err)
 	no := false
-	v.Verified, v.Err = &no, err
+	v.Verified = &no
 	return v
 }
 
