@@ -140,6 +140,8 @@ type OnTerm struct {
 	After *Duration `json:"after,omitempty"`
 	// ExitCode of that exit; default 0.
 	ExitCode int32 `json:"exitCode,omitempty"`
+	// Refuse new connections from SIGTERM on, as a server does that closes its listener at once; default false.
+	Refuse bool `json:"refuse,omitempty"`
 }
 
 // UnmarshalText reads the word ignore.

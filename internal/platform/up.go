@@ -24,6 +24,7 @@ import (
 	"github.com/fairway-dev/fairway/internal/kube/virtual/kubelet"
 	vnet "github.com/fairway-dev/fairway/internal/kube/virtual/net"
 	"github.com/fairway-dev/fairway/internal/kube/virtual/program"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/serve"
 )
 
 // UpOptions describe an embedded cluster. The zero value is one in memory, without nodes, with every capability that is
@@ -58,6 +59,7 @@ type Cluster struct {
 	parts    sync.WaitGroup
 	cancels  []context.CancelFunc // in the order of starting
 	sockets  *vnet.Sockets
+	servers  serve.Servers
 	answers  *vnet.Universal
 	hooks    *kubelet.Hooks
 	kubelets *kubelet.Server
@@ -184,6 +186,9 @@ func (c *Cluster) network(o UpOptions) (*program.Book, error) {
 	c.answers = &vnet.Universal{TLS: identity}
 	book := program.NewBook(rules)
 	book.Serve, book.With = c.answers.Serve, c.answers.With
+	if o.Virtual.Usage == nil { // requests are real: whoever models what pods use models how they answer, too
+		book.Servers = &c.servers
+	}
 	c.Network = &vnet.Network{}
 	c.Dialer = &vnet.Dialer{Network: c.Network, Tables: &vnet.Tables{}, Pods: book.Port, Seed: uint64(o.Virtual.Seed)}
 	if o.Egress {
@@ -243,6 +248,9 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 			return nil, err
 		}
 	}
+	if v.Usage == nil {
+		v.Usage = program.ServedUsage{Servers: &c.servers}
+	}
 	if v.Images.Facts == nil {
 		v.Images.Facts = book.ImageFacts
 	}
@@ -261,8 +269,8 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 	if err != nil {
 		return nil, err
 	}
-	if o.Sockets != "" && o.Sockets != vnet.SocketsNone {
-		if _, err := core.Pods().Informer().AddEventHandler(socketHandler{c.sockets}); err != nil {
+	if book.Servers != nil {
+		if _, err := core.Pods().Informer().AddEventHandler(podServing{c.sockets, book}); err != nil {
 			return nil, err
 		}
 	}
@@ -379,6 +387,7 @@ func (c *Cluster) end(ctx context.Context) error {
 	}
 	if c.sockets != nil {
 		c.sockets.Close()
+		c.servers.Close()
 	}
 	if c.hooks != nil {
 		c.hooks.Close()
@@ -412,23 +421,33 @@ func parallel(run ...func() error) error {
 	return errors.Join(errs...)
 }
 
-// socketHandler opens and shuts the real sockets of pods as they come and go.
-type socketHandler struct{ sockets *vnet.Sockets }
-
-func (h socketHandler) OnAdd(obj any, _ bool) { h.OnUpdate(nil, obj) }
-
-func (h socketHandler) OnUpdate(_, obj any) {
-	if p, ok := obj.(*corev1.Pod); ok {
-		if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-			h.sockets.Shut(p.UID)
-			return
-		}
-		h.sockets.Open(p)
-	}
+// podServing keeps what answers for pods in step with them: their real sockets, and the servers of their containers.
+type podServing struct {
+	sockets *vnet.Sockets
+	book    *program.Book
 }
 
-func (h socketHandler) OnDelete(obj any) {
+func (h podServing) OnAdd(obj any, _ bool) { h.OnUpdate(nil, obj) }
+
+func (h podServing) OnUpdate(_, obj any) {
+	p, ok := obj.(*corev1.Pod)
+	if !ok {
+		return
+	}
+	h.book.Follow(p)
+	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+		h.sockets.Shut(p.UID)
+		return
+	}
+	h.sockets.Open(p)
+}
+
+func (h podServing) OnDelete(obj any) {
+	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = gone.Obj
+	}
 	if p, ok := obj.(*corev1.Pod); ok {
 		h.sockets.Shut(p.UID)
+		h.book.Forget(p)
 	}
 }

@@ -129,14 +129,17 @@ type UsageSource interface {
 	Crossing(i Instance, limit int64, from time.Time) (at time.Time, ok bool)
 }
 
-// idleUsage is the default UsageSource.
-type idleUsage struct{}
+// ModelUsage is the default UsageSource: what the Model of an instance says, whatever is asked of it.
+type ModelUsage struct{}
 
-func (idleUsage) Usage(i Instance, at time.Time) Usage { return i.Model.Usage.at(at.Sub(i.Started)) }
+// Usage implements UsageSource.
+func (ModelUsage) Usage(i Instance, at time.Time) Usage { return i.Model.Usage.at(at.Sub(i.Started)) }
 
-func (idleUsage) Growth(i Instance, _ time.Time) float64 { return i.Model.Usage.LeakBytesPerHour }
+// Growth implements Grower.
+func (ModelUsage) Growth(i Instance, _ time.Time) float64 { return i.Model.Usage.LeakBytesPerHour }
 
-func (idleUsage) Crossing(i Instance, limit int64, from time.Time) (time.Time, bool) {
+// Crossing implements UsageSource.
+func (ModelUsage) Crossing(i Instance, limit int64, from time.Time) (time.Time, bool) {
 	u := i.Model.Usage
 	if u.MemoryBytes == 0 {
 		u.MemoryBytes = idleMemoryBytes

@@ -23,7 +23,7 @@ func BenchmarkPodLife(b *testing.B) {
 	for b.Loop() {
 		pod := withOwner(simplePod("web", "app"), "ReplicaSet")
 		s := newPodState(pod, "ns/web#1")
-		in := Inputs{Pod: pod, Node: NodeView{Name: "n", IP: "10.112.1.0"}, Timing: timingOf(o), Behaviour: RunForever{}, Usage: idleUsage{}, Around: around}
+		in := Inputs{Pod: pod, Node: NodeView{Name: "n", IP: "10.112.1.0"}, Timing: timingOf(o), Behaviour: RunForever{}, Usage: ModelUsage{}, Around: around}
 		now := start
 		for range 3 {
 			plan := DecidePod(s, &in, now)
@@ -51,7 +51,7 @@ func BenchmarkDecideStep(b *testing.B) {
 	o, _ := Options{PodStart: 2 * time.Second, PodWrites: WritesLean}.timingOptions()
 	pod := withOwner(simplePod("web", "app"), "ReplicaSet")
 	s := newPodState(pod, "ns/web#1")
-	in := Inputs{Pod: pod, Node: NodeView{Name: "n", IP: "10.112.1.0"}, Timing: timingOf(o), Behaviour: RunForever{}, Usage: idleUsage{}, Around: &fakeAround{}}
+	in := Inputs{Pod: pod, Node: NodeView{Name: "n", IP: "10.112.1.0"}, Timing: timingOf(o), Behaviour: RunForever{}, Usage: ModelUsage{}, Around: &fakeAround{}}
 	start := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	DecidePod(s, &in, start)
 	now := start.Add(time.Minute)
@@ -84,7 +84,7 @@ func BenchmarkIdlePodMemory(b *testing.B) {
 		for i, pod := range objects {
 			r := &podRecord{key: types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}, obj: pod, state: newPodState(pod, fmt.Sprintf("ns/web#%d", i))}
 			r.timer = timer{key: pod.Namespace + "/" + pod.Name, fire: func(time.Time) {}}
-			in := Inputs{Pod: pod, Timing: timingOf(o), Behaviour: RunForever{}, Usage: idleUsage{}, Around: &fakeAround{}}
+			in := Inputs{Pod: pod, Timing: timingOf(o), Behaviour: RunForever{}, Usage: ModelUsage{}, Around: &fakeAround{}}
 			DecidePod(r.state, &in, start)
 			DecidePod(r.state, &in, start.Add(time.Minute))
 			records[r.key] = r

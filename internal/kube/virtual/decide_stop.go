@@ -83,7 +83,7 @@ func (d *decider) terminate(c *Container, t, deadline time.Time, message string)
 			c.Asked, term = PreStop, deadline
 		}
 	}
-	if hook := preStopTime(c.spec(d.pod)); hook > 0 && deadline.After(t) {
+	if hook := PreStopTime(c.spec(d.pod)); hook > 0 && deadline.After(t) {
 		term = t.Add(hook)
 		if term.After(deadline) {
 			term = deadline
@@ -121,8 +121,8 @@ func (d *decider) stopTime(c *Container) time.Duration {
 	}
 }
 
-// preStopTime is how long a preStop hook takes: a sleep takes what it says, commands and requests no time.
-func preStopTime(c *v1.Container) time.Duration {
+// PreStopTime is how long a preStop hook takes: a sleep takes what it says, commands and requests no time.
+func PreStopTime(c *v1.Container) time.Duration {
 	if c.Lifecycle == nil || c.Lifecycle.PreStop == nil {
 		return 0
 	}

@@ -68,7 +68,7 @@ func New(o Options) (*Engine, error) {
 		indexes: make([]uint64, maxNodeIndex/64), wake: make(chan struct{}, 1), queue: newWorkQueue(),
 	}
 	if o.Usage == nil {
-		e.opts.Usage = idleUsage{}
+		e.opts.Usage = ModelUsage{}
 	}
 	e.initImages()
 	e.compileStages()

@@ -67,7 +67,7 @@ func newWorld(t *testing.T, pod *v1.Pod, b Behaviour, policy WritePolicy) *world
 	start := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	w := &world{t: t, pod: pod, policy: policy, now: start, start: start}
 	w.state = newPodState(pod, "ns/"+pod.Name)
-	w.in = Inputs{Pod: pod, Node: NodeView{Name: "n", IP: "10.112.1.0"}, Timing: timingOf(o), Behaviour: b, Usage: idleUsage{}, Around: &w.answers, Events: true}
+	w.in = Inputs{Pod: pod, Node: NodeView{Name: "n", IP: "10.112.1.0"}, Timing: timingOf(o), Behaviour: b, Usage: ModelUsage{}, Around: &w.answers, Events: true}
 	return w
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/serve"
 )
 
 // ReasonUnmodelled is the reason of the event that tells what was guessed.
@@ -29,6 +30,8 @@ type Book struct {
 	Serve func(net.Conn)
 	// With is Serve with the answers of a handler, usually (*vnet.Universal).With. nil = Serve.
 	With func(http.Handler) func(net.Conn)
+	// Servers answer for containers by the models of their programs; nil = every HTTP request is answered ok at once.
+	Servers *serve.Servers
 	// Log takes what a server writes about a request, a line for standard error. Set it before use; nil = dropped.
 	Log func(pod *corev1.Pod, container string, restart int32, line string)
 	// Lost reports whether a pod cannot be reached although it runs (its node is silent). nil = never.

@@ -37,6 +37,7 @@ type Choice struct {
 	Healthy        bool          // false: it is never healthy
 
 	Stop       time.Duration // SIGTERM to exit; 0 = the default of the engine
+	Refuses    bool          // from SIGTERM on it takes no new connections, though it finishes what it has
 	IgnoreTerm bool          // only SIGKILL ends it
 	TermCode   int32         // exit code after SIGTERM
 
@@ -48,6 +49,7 @@ type Choice struct {
 	OnlyPorts bool
 	Ports     []uint16          // TCP ports listened on beyond those
 	Answers   map[uint16]Answer // what it answers to HTTP on a port; without an entry, "ok"
+	Echo      bool              // it answers with what it was asked (builtin:echo)
 	Local     uint16            // a port of 127.0.0.1 on this machine that serves all of the pod's ports; 0 = none
 
 	Pull   Pull

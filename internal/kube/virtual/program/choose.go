@@ -82,7 +82,7 @@ func (c *Choice) base(q *Question, rules *Rules, run string) string {
 		c.Local, c.Listens = port, true
 		return "run: " + run
 	case "builtin":
-		c.Listens = arg != "pause"
+		c.Listens, c.Echo = arg != "pause", arg == echoBuiltin
 		for _, r := range table {
 			if r.builtin == arg {
 				c.Ports = r.ports
@@ -149,7 +149,7 @@ func (c *Choice) fromTable(row *image, argv []string, env map[string]string) (st
 	why := "image table: " + row.builtin
 	switch row.kind {
 	case serves, acceptOnly:
-		c.Listens, c.Ports = true, row.ports
+		c.Listens, c.Ports, c.Echo = true, row.ports, row.builtin == echoBuiltin
 	case waits:
 		c.OnlyPorts = true
 	case isAgnhost:
@@ -225,7 +225,7 @@ func (c *Choice) program(q *Question, spec *v1alpha1.ProgramSpec) {
 		c.outcome(q, spec.Outcomes)
 	}
 	if t := spec.OnTerm; t != nil {
-		c.IgnoreTerm, c.TermCode = t.Ignore, t.ExitCode
+		c.IgnoreTerm, c.TermCode, c.Refuses = t.Ignore, t.ExitCode, t.Refuse
 		if t.After != nil {
 			c.Stop = atLeastSaid(t.After.Duration)
 		}

@@ -126,7 +126,7 @@ func TestEveryGuessIsVisibleAndFailsWhenAsked(t *testing.T) {
 	if len(events) != 4 {
 		t.Fatalf("events %q; want one guess and three problems, once", events)
 	}
-	for i, want := range []string{"Unmodelled: container app", "did you mean fairway.dev/sim-exit?", "app", `"soon" is not understood; write "5s", or "ignore"`} {
+	for i, want := range []string{"Unmodelled: container app", "did you mean fairway.dev/sim-exit?", "app", `"soon" is not understood; write "5s", "5s,refuse", or "ignore"`} {
 		if !strings.Contains(strings.Join(events, "\n"), want) {
 			t.Errorf("event %d: nothing says %q in %q", i, want, events)
 		}

@@ -1,9 +1,15 @@
 package program
 
 import (
+	"net"
+	"net/http"
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/fairway-dev/fairway/internal/kube/virtual"
 	vnet "github.com/fairway-dev/fairway/internal/kube/virtual/net"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/serve"
 )
 
 // Port says what a port of a pod does with a connection; it is a vnet.Dialer's Pods. A container that runs serves the
@@ -24,9 +30,8 @@ func (b *Book) Port(pod *corev1.Pod, port uint16, protocol corev1.Protocol) vnet
 			out.Local = choice.Local // unless another container declares the port
 			return false
 		case listens && protocol == corev1.ProtocolTCP:
-			out = vnet.Serving{Serve: b.Serve}
-			if answer, ok := choice.Answers[port]; ok && b.With != nil {
-				out.Serve = b.With(answer.handler(b.logger(pod, s)))
+			if closed := choice.refusesFrom(pod, c); closed.IsZero() || time.Now().Before(closed) {
+				out.Serve = b.serving(pod, c, s, &choice, port)
 			}
 		default:
 			return false
@@ -34,6 +39,107 @@ func (b *Book) Port(pod *corev1.Pod, port uint16, protocol corev1.Protocol) vnet
 		return true
 	})
 	return out
+}
+
+// serving is what a listening port does with a connection.
+func (b *Book) serving(pod *corev1.Pod, c *corev1.Container, s *corev1.ContainerStatus, choice *Choice, port uint16) func(net.Conn) {
+	if b.With == nil {
+		return b.Serve
+	}
+	var handler http.Handler
+	if answer, ok := choice.Answers[port]; ok {
+		handler = answer.handler(b.logger(pod, s))
+	}
+	if b.Servers == nil {
+		if handler == nil {
+			return b.Serve
+		}
+		return b.With(handler)
+	}
+	w := b.what(pod, c, s, choice)
+	w.Port = port
+	if handler == nil {
+		handler = b.Servers.Handler(w)
+	}
+	serve := b.With(handler)
+	return func(conn net.Conn) { serve(b.Servers.Conn(w, conn)) }
+}
+
+// what is known of a running container, for whoever answers for it.
+func (b *Book) what(pod *corev1.Pod, c *corev1.Container, s *corev1.ContainerStatus, choice *Choice) serve.What {
+	w := serve.What{
+		Instance: serve.Instance{Namespace: pod.Namespace, Name: pod.Name, UID: string(pod.UID), Container: c.Name, Restart: s.RestartCount},
+		Started:  s.State.Running.StartedAt.Time, Model: choice.Model, Revision: Revision(pod), Echo: choice.Echo,
+		Closing: choice.refusesFrom(pod, c), Log: b.logger(pod, s),
+	}
+	limits := c.Resources.Limits
+	if s.Resources != nil { // those in force, when they were changed in place
+		limits = s.Resources.Limits
+	}
+	w.Cores = limits.Cpu().AsApproximateFloat64()
+	if choice.Echo {
+		w.Env = environment(&Question{Pod: pod, Container: c})
+	}
+	return w
+}
+
+// Follow takes in what a pod is now: what answers for its containers changes with its annotations, and ends with them.
+func (b *Book) Follow(pod *corev1.Pod) {
+	if b.Servers == nil || !b.Servers.Known(string(pod.UID)) {
+		return
+	}
+	var all []serve.What
+	rules := b.Rules()
+	running(pod, func(c *corev1.Container, s *corev1.ContainerStatus) bool {
+		choice := Choose(Question{Pod: pod, Container: c, Restart: s.RestartCount}, rules)
+		all = append(all, b.what(pod, c, s, &choice))
+		return false
+	})
+	b.Servers.Update(string(pod.UID), all)
+}
+
+// Forget ends what answers for a pod that has gone.
+func (b *Book) Forget(pod *corev1.Pod) {
+	if b.Servers != nil {
+		b.Servers.Update(string(pod.UID), nil)
+	}
+}
+
+// ServedUsage is what instances use: what their models say, and the CPU time of the requests that were answered for them.
+type ServedUsage struct {
+	virtual.ModelUsage
+	Servers *serve.Servers
+}
+
+// Usage implements virtual.UsageSource.
+func (u ServedUsage) Usage(i virtual.Instance, at time.Time) virtual.Usage {
+	out := u.ModelUsage.Usage(i, at)
+	out.CPUSeconds += u.Servers.Used(serve.Instance{Namespace: i.Pod.Namespace, Name: i.Pod.Name, UID: string(i.Pod.UID), Container: i.Container, Restart: i.Restart}, at)
+	return out
+}
+
+// refusesFrom is when SIGTERM reaches a container that takes no new connections from then on: after its preStop hook. The zero
+// time when it does not, or is not being stopped.
+func (c *Choice) refusesFrom(pod *corev1.Pod, container *corev1.Container) time.Time {
+	if !c.Refuses || pod.DeletionTimestamp == nil {
+		return time.Time{}
+	}
+	at := pod.DeletionTimestamp.Time
+	if grace := pod.DeletionGracePeriodSeconds; grace != nil {
+		at = at.Add(-time.Duration(*grace) * time.Second)
+	}
+	return at.Add(virtual.PreStopTime(container))
+}
+
+// Revision is the hash of the template that a pod was made from, by its labels: of a Rollout, a Deployment, a StatefulSet or a
+// DaemonSet. "" when it has none.
+func Revision(pod *corev1.Pod) string {
+	for _, label := range []string{"rollouts-pod-template-hash", "pod-template-hash", "controller-revision-hash"} {
+		if hash := pod.Labels[label]; hash != "" {
+			return hash
+		}
+	}
+	return ""
 }
 
 // logger writes to the log of a running container.

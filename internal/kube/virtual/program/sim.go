@@ -46,7 +46,7 @@ var settings = map[string]setting{
 	v1alpha1.SimCrash:    {`"every=10m"`, setCrash},
 	v1alpha1.SimCPU:      {`"6ms" a request, or "250m" constant`, setCPU},
 	v1alpha1.SimMemory:   {`"300Mi", or "base=200Mi,perRequest=100Ki,leak=10Mi/h"`, setMemory},
-	v1alpha1.SimStop:     {`"5s", or "ignore"`, setStop},
+	v1alpha1.SimStop:     {`"5s", "5s,refuse", or "ignore"`, setStop},
 	v1alpha1.SimPull:     {`"20s", or "error"`, setPull},
 	v1alpha1.SimReady:    {`"false@10m", "false" or "true"`, setReady},
 	v1alpha1.SimResize:   {`"delay=5s", or "error"`, setResize},
@@ -381,9 +381,10 @@ func setStop(c *Choice, value string) bool {
 		c.IgnoreTerm = true
 		return true
 	}
-	d, ok := duration(value)
+	text, refuse := strings.CutSuffix(value, ",refuse")
+	d, ok := duration(text)
 	if ok {
-		c.Stop, c.IgnoreTerm = atLeastSaid(d), false
+		c.Stop, c.IgnoreTerm, c.Refuses = atLeastSaid(d), false, refuse
 	}
 	return ok
 }
