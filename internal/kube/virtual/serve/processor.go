@@ -3,6 +3,7 @@ package serve
 import (
 	"container/heap"
 	"math"
+	"sort"
 	"sync"
 	"time"
 )
@@ -18,7 +19,21 @@ type processor struct {
 	queue  jobs // by the value of served at which they are done
 	timer  *time.Timer
 	used   float64 // seconds, of all requests
+	past   []reading
 }
+
+// reading is what was used until an instant.
+type reading struct {
+	at   time.Time
+	used float64
+}
+
+// Readings are kept for pastDepth, one each pastStep while there are requests: kubelets' counters are read as they were at
+// their last two samples, up to a minute ago.
+const (
+	pastDepth = 3 * time.Minute
+	pastStep  = time.Second
+)
 
 // job is one request's work.
 type job struct {
@@ -53,13 +68,43 @@ func (p *processor) work(seconds float64) <-chan struct{} {
 	return done
 }
 
-// usedUntil is the CPU time used until now, in seconds.
-func (p *processor) usedUntil(now time.Time) float64 {
+// usedUntil is the CPU time used until then, in seconds. What lies further back than pastDepth is as of then.
+func (p *processor) usedUntil(at time.Time) float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.advance(now)
+	p.advance(time.Now())
 	p.wake()
-	return p.used
+	if !at.Before(p.at) {
+		return p.used
+	}
+	i := sort.Search(len(p.past), func(i int) bool { return p.past[i].at.After(at) })
+	if i == 0 {
+		if len(p.past) == 0 {
+			return 0
+		}
+		return p.past[0].used
+	}
+	before, after := p.past[i-1], reading{p.at, p.used}
+	if i < len(p.past) {
+		after = p.past[i]
+	}
+	if part := after.at.Sub(before.at); part > 0 {
+		return before.used + (after.used-before.used)*at.Sub(before.at).Seconds()/part.Seconds()
+	}
+	return before.used
+}
+
+// remember the use until p.at, before it changes.
+func (p *processor) remember(now time.Time) {
+	n := len(p.past)
+	if n > 0 && p.at.Sub(p.past[n-1].at) < pastStep && now.Sub(p.at) < pastStep {
+		return
+	}
+	if n > 0 && now.Sub(p.past[0].at) > pastDepth {
+		drop := sort.Search(n, func(i int) bool { return now.Sub(p.past[i].at) <= pastDepth })
+		p.past = append(p.past[:0], p.past[min(drop, n-1):]...) // the last of those too old says how it began
+	}
+	p.past = append(p.past, reading{p.at, p.used})
 }
 
 // rate is the part of a core that each request has.
@@ -72,6 +117,10 @@ func (p *processor) rate() float64 {
 
 // advance gives out the CPU time since the last call, request by request as they end.
 func (p *processor) advance(now time.Time) {
+	if !now.After(p.at) {
+		return
+	}
+	p.remember(now)
 	left := now.Sub(p.at).Seconds()
 	p.at = now
 	for len(p.queue) > 0 && left > 0 {

@@ -153,6 +153,31 @@ func TestWorkIsConservedWhateverArrivesWhen(t *testing.T) {
 	})
 }
 
+func TestTheUseOfThePastCanStillBeRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &processor{cores: 1}
+		start := time.Now()
+		time.Sleep(10 * time.Second)
+		for range 60 { // a minute at half a core
+			<-p.work(0.5)
+			time.Sleep(500 * time.Millisecond)
+		}
+		time.Sleep(60 * time.Second) // and one of rest
+		for after, want := range map[int]float64{5: 0, 10: 0, 20: 5, 40: 15, 70: 30, 100: 30, 130: 30} {
+			if got := p.usedUntil(start.Add(time.Duration(after) * time.Second)); math.Abs(got-want) > 0.5 {
+				t.Errorf("after %d s it had used %v s, want %v", after, got, want)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		<-p.work(0.001)
+		if n := len(p.past); n > 3 {
+			t.Errorf("%d readings are kept of long ago", n)
+		}
+		p.stop()
+	})
+}
+
 func TestARequestMoreThanTheQueueHoldsIsRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
