@@ -3,6 +3,7 @@ package compile
 import (
 	"cmp"
 	"crypto/tls"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -19,13 +20,12 @@ const (
 	sparseShare = 4
 )
 
-// hostKey names a host of a listener from one Compile to the next.
-type hostKey struct {
+// listenerKey names a listener from one Compile to the next.
+type listenerKey struct {
 	parent  parentKey
 	section gw.SectionName
-	address netip.AddrPort // of the entrance, whose listeners have no names of their own
-	listens string
-	host    string
+	address netip.AddrPort
+	listens string // the listeners of the entrance have no names of their own
 }
 
 // assembled is a host with what it was made of.
@@ -36,7 +36,7 @@ type assembled struct {
 
 // assemble the Config from the listeners that have sockets, and what is attached to them.
 func (c *compilation) assemble() (out Output, sparse bool) {
-	live := c.live()
+	live := c.live
 	rules, sparseRules := c.placeRules(live)
 	backends, sparseBackends := c.placeBackends(live)
 	if (sparseRules || sparseBackends) && c.in.Previous != nil {
@@ -46,31 +46,11 @@ func (c *compilation) assemble() (out Output, sparse bool) {
 	if same(next, c.last.config) {
 		next = c.last.config
 	}
-	c.next.config, c.out.Config = next, next
+	c.next.config, c.out.Config, c.next.statuses = next, next, c.out.Statuses
 	c.drop(live)
 	c.out.Needs.Secrets, c.out.Needs.ConfigMaps, c.out.Needs.Services = c.secretsN.sorted(), c.mapsN.sorted(), c.servicesN.sorted()
 	c.out.state = c.next
 	return c.out, false
-}
-
-// live are the translations that are served, each once.
-func (c *compilation) live() []*compiled {
-	var out []*compiled
-	seen := map[*compiled]bool{}
-	for _, l := range c.listeners {
-		if len(l.sockets) == 0 {
-			continue
-		}
-		for _, host := range sortedKeys(l.hosts) {
-			for _, h := range l.hosts[host] {
-				if !seen[h.compiled] {
-					seen[h.compiled] = true
-					out = append(out, h.compiled)
-				}
-			}
-		}
-	}
-	return out
 }
 
 // drop what is not served from what is used again: its places belong to others from now on.
@@ -84,8 +64,12 @@ func (c *compilation) drop(live []*compiled) {
 		}
 	}
 	for key, k := range c.next.routes {
-		if !keep[k] {
-			delete(c.next.routes, key)
+		if keep[k] {
+			continue
+		}
+		delete(c.next.routes, key)
+		if k.source != nil && !k.accepted.bad {
+			c.next.good[key] = k.again()
 		}
 	}
 	for key, b := range c.next.backends {
@@ -109,42 +93,57 @@ func (k *compiled) again() *compiled {
 func (s *state) forgetful() *state {
 	out := *s
 	out.routes, out.backends, out.targets = map[routeKey]*compiled{}, map[config.BackendKey]*config.Backend{}, map[targetKey]*target{}
-	out.places, out.hosts, out.good = map[config.RuleKey]int{}, map[hostKey]*assembled{}, map[routeKey]*compiled{}
+	out.hosts, out.good = nil, map[routeKey]*compiled{}
+	for key, k := range s.routes {
+		if k.source != nil && !k.accepted.bad {
+			out.good[key] = k.again()
+		}
+	}
 	for key, k := range s.good {
-		out.good[key] = k.again()
+		if out.good[key] == nil {
+			out.good[key] = k.again()
+		}
 	}
 	return &out
 }
 
 // placeRules gives each rule its Index: the one it had, or that of the rule it comes after, or a free one.
 func (c *compilation) placeRules(live []*compiled) ([]*config.Rule, bool) {
-	p := newPlaces()
-	var fresh []*config.Rule
+	p := newPlaces(len(c.last.config.Rules))
+	var fresh []*compiled
 	for _, k := range live {
+		unplaced := false
 		for _, r := range k.rules {
 			if r.Index >= 0 {
 				p.take(r.Index)
 			} else {
-				fresh = append(fresh, r)
+				unplaced = true
+			}
+		}
+		if unplaced {
+			fresh = append(fresh, k)
+		}
+	}
+	var without []*config.Rule
+	for _, k := range fresh {
+		for _, r := range k.rules {
+			if r.Index < 0 {
+				if r.Index = c.placeBefore(k, r.Key); r.Index < 0 || !p.free(r.Index) {
+					r.Index = -1
+					without = append(without, r)
+					continue
+				}
+				p.take(r.Index)
 			}
 		}
 	}
-	fresh = slices.DeleteFunc(fresh, func(r *config.Rule) bool {
-		place, ok := c.last.places[r.Key]
-		if ok && p.free(place) {
-			r.Index = place
-			p.take(place)
-		}
-		return r.Index >= 0
-	})
-	for _, r := range fresh {
+	for _, r := range without {
 		r.Index = p.next()
 	}
 	out := make([]*config.Rule, p.size())
 	for _, k := range live {
 		for _, r := range k.rules {
 			out[r.Index] = r
-			c.next.places[r.Key] = r.Index
 		}
 	}
 	empty := 0
@@ -157,8 +156,23 @@ func (c *compilation) placeRules(live []*compiled) ([]*config.Rule, bool) {
 	return out, sparse(empty, len(out))
 }
 
+// placeBefore is the Index of the rule of that key in what the translation comes after; -1 = there was none.
+func (c *compilation) placeBefore(k *compiled, key config.RuleKey) int {
+	for _, before := range []*compiled{c.last.routes[k.key], c.last.good[k.key]} {
+		if before == nil {
+			continue
+		}
+		for _, r := range before.rules {
+			if r.Key == key {
+				return r.Index
+			}
+		}
+	}
+	return -1
+}
+
 func (c *compilation) placeBackends(live []*compiled) ([]*config.Backend, bool) {
-	p := newPlaces()
+	p := newPlaces(len(c.last.config.Backends))
 	var fresh []*config.Backend
 	seen := map[*config.Backend]bool{}
 	var all []*config.Backend
@@ -206,22 +220,25 @@ func sparse(empty, all int) bool {
 
 // places are indexes that are taken.
 type places struct {
-	taken map[int]bool
+	taken []bool
 	first int // no place before it is free
 	most  int
 }
 
-func newPlaces() *places { return &places{taken: map[int]bool{}, most: -1} }
+func newPlaces(about int) *places { return &places{taken: make([]bool, about), most: -1} }
 
-func (p *places) free(i int) bool { return !p.taken[i] }
+func (p *places) free(i int) bool { return i >= len(p.taken) || !p.taken[i] }
 
 func (p *places) take(i int) {
+	for i >= len(p.taken) {
+		p.taken = append(p.taken, false)
+	}
 	p.taken[i] = true
 	p.most = max(p.most, i)
 }
 
 func (p *places) next() int {
-	for p.taken[p.first] {
+	for !p.free(p.first) {
 		p.first++
 	}
 	i := p.first
@@ -272,8 +289,10 @@ func (c *compilation) listener(l *listener) *config.Listener {
 	if l.parent.gateway != nil {
 		out.Gateway = nameOf(l.parent.gateway)
 	}
-	hosts := sortedKeys(l.hosts)
-	slices.SortFunc(hosts, moreSpecific)
+	hosts := slices.SortedFunc(maps.Keys(l.hosts), moreSpecific)
+	key := listenerKey{l.owner(), l.spec.Name, l.sockets[0], l.hostname()}
+	last, next := c.last.hosts[key], make(map[string]*assembled, len(hosts))
+	c.next.hosts[key] = next
 	for _, host := range hosts {
 		if l.spec.Protocol == gw.TLSProtocolType {
 			for _, h := range l.hosts[host] {
@@ -283,18 +302,18 @@ func (c *compilation) listener(l *listener) *config.Listener {
 			}
 			continue
 		}
-		out.Hosts = append(out.Hosts, c.host(l, host, l.hosts[host]))
+		made := last[host]
+		if made == nil || !slices.EqualFunc(made.from, l.hosts[host], func(a, b *hosted) bool { return *a == *b }) {
+			made = assembleHost(host, l.hosts[host])
+		}
+		next[host] = made
+		out.Hosts = append(out.Hosts, made.host)
 	}
 	return out
 }
 
-// host with its matches in the order of precedence; the one of last time if it is made of the same.
-func (c *compilation) host(l *listener, name string, from []*hosted) *config.Host {
-	key := hostKey{parent: l.owner(), section: l.spec.Name, address: l.sockets[0], listens: l.hostname(), host: name}
-	if last := c.last.hosts[key]; last != nil && slices.EqualFunc(last.from, from, func(a, b *hosted) bool { return *a == *b }) {
-		c.next.hosts[key] = last
-		return last.host
-	}
+// assembleHost with its matches in the order of precedence.
+func assembleHost(name string, from []*hosted) *assembled {
 	type entry struct {
 		own string
 		*ranked
@@ -315,8 +334,7 @@ func (c *compilation) host(l *listener, name string, from []*hosted) *config.Hos
 	for i, e := range entries {
 		host.Matches[i] = e.match
 	}
-	c.next.hosts[key] = &assembled{from, host}
-	return host
+	return &assembled{from, host}
 }
 
 // same tells whether two Configs serve the same. What they are made of is the same pointer where it has not changed.

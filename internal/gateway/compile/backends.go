@@ -59,7 +59,7 @@ func (c *compilation) target(key targetKey) *target {
 	case kindXBackend:
 		if t.x = c.xbackends[key.name]; t.x != nil {
 			t.xtls = c.xbackendTLS(t.x)
-			t.version = versionOf(t.x) + " tls " + t.xtls.version
+			t.version = specVersion(t.x) + " tls " + t.xtls.version
 		}
 	}
 	if t.policies != nil {

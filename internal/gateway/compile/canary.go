@@ -140,6 +140,7 @@ func (t *translator) warnUnknownAnnotations(o *networkingv1.Ingress) {
 		}
 	}
 	if len(unknown) > 0 {
-		t.warn("UnknownField", "annotations that change nothing here: "+strings.Join(unknown, ", "))
+		t.k.warnings = append(t.k.warnings, Event{Kind: kindIngress, Object: nameOf(o), Warning: true, Reason: "UnknownField",
+			Message: "annotations that change nothing here: " + strings.Join(unknown, ", ")})
 	}
 }

@@ -43,6 +43,7 @@ type compilation struct {
 	secretsN  nameSet
 	mapsN     nameSet
 	servicesN nameSet
+	live      []*compiled // what is served, each once
 	judged    []*judged
 	ancestors map[targetKey]nameSet // Gateways that serve a backend with policies
 }
@@ -91,7 +92,7 @@ func byName[T metav1.Object](list []T) map[config.Name]T {
 }
 
 func newCompilation(in *Input) *compilation {
-	c := &compilation{in: in, last: emptyState(), next: emptyState(), out: Output{Statuses: newStatuses()},
+	c := &compilation{in: in, last: emptyState(nil), out: Output{Statuses: newStatuses(len(in.HTTPRoutes))},
 		services: byName(in.Services), secrets: byName(in.Secrets), configMaps: byName(in.ConfigMaps),
 		xbackends: byName(in.XBackends), namespaces: map[string]*corev1.Namespace{},
 		parents: map[parentKey]*parent{}, sets: map[parentKey][]*parent{}, taken: map[netip.AddrPort][]*listener{}, targets: map[targetKey]*target{}, dresses: map[targetKey]*policies{}, ancestors: map[targetKey]nameSet{},
@@ -100,6 +101,7 @@ func newCompilation(in *Input) *compilation {
 	if in.Previous != nil && in.Previous.state != nil {
 		c.last = in.Previous.state
 	}
+	c.next = emptyState(c.last)
 	if in.Controller == "" {
 		in.Controller = Controller
 	}

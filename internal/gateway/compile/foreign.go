@@ -227,7 +227,7 @@ func (c *compilation) compileForeign() {
 
 func (c *compilation) enter(o *unstructured.Unstructured, kind string, translate func(*translator, *reader)) {
 	key := routeKey{kind: kind, name: nameOf(o)}
-	k := c.make(c.last.routes[key], key, versionOf(o), o, func(t *translator) {
+	k := c.make(c.last.routes[key], key, specVersion(o), o, func(t *translator) {
 		r := &reader{}
 		translate(t, r)
 		if t.k.resolved.bad {
@@ -236,9 +236,7 @@ func (c *compilation) enter(o *unstructured.Unstructured, kind string, translate
 		r.tell(t.warn)
 	})
 	c.next.routes[key] = k
-	for _, l := range c.entrances {
-		c.attach(l, k)
-	}
+	c.attachEntrances(k)
 }
 
 // split is what a TrafficSplit says of its root Service.
@@ -265,7 +263,7 @@ func (c *compilation) resolveForeignPolicies() {
 		r := &reader{}
 		warn := func(reason, message string) { c.warn(kindDestinationRule, nameOf(o), reason, message) }
 		d := readDestination(r, r.root(o))
-		d.version = versionOf(o)
+		d.version = specVersion(o)
 		name := serviceOf(r.root(o).text("host"), o.GetNamespace())
 		if c.subsets[name] != nil {
 			r.fail("spec.host", "an older DestinationRule is for the same host; this one is not used")
@@ -277,7 +275,7 @@ func (c *compilation) resolveForeignPolicies() {
 	for _, o := range c.foreign(smiGroup, kindTrafficSplit) {
 		r := &reader{}
 		n := r.root(o)
-		s := &split{object: nameOf(o), service: splitService(o), version: versionOf(o)}
+		s := &split{object: nameOf(o), service: splitService(o), version: specVersion(o)}
 		n.only("service", "backends")
 		for _, b := range n.list("backends") {
 			b.only("service", "weight")

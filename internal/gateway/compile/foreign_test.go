@@ -5,7 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
+
 	"github.com/fairway-dev/fairway/internal/gateway/config"
+	"github.com/fairway-dev/fairway/internal/gateway/match"
 )
 
 const stableIngress = `
@@ -244,4 +249,30 @@ func TestTrafficSplitsDivideTheirServiceWhereverItIsReferredTo(t *testing.T) {
 	if entrance != "web 9, canary 1" {
 		t.Errorf("shares at the entrance: %s", entrance)
 	}
+}
+
+// FuzzForeignObjects: whatever stands in a foreign object, it is served or told, and the gateway does not fall.
+func FuzzForeignObjects(f *testing.F) {
+	for _, text := range strings.Split(virtualService, "\n---\n") {
+		f.Add(kindVirtualService, text)
+		f.Add(kindDestinationRule, text)
+	}
+	f.Add(kindTrafficSplit, "spec: {service: web, backends: [{service: web, weight: 900m}]}")
+	f.Add(kindVirtualService, "spec: {hosts: [a], http: [{match: [{headers: {a: b}}], route: [{weight: 1e99}], mirrors: [1]}]}")
+	base := load(&testing.T{}, plainGateway)
+	f.Fuzz(func(t *testing.T, kind, text string) {
+		u := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil || u.Object == nil {
+			t.Skip()
+		}
+		u.SetGroupVersionKind(schema.GroupVersionKind{Group: map[bool]string{true: smiGroup, false: istioGroup}[kind == kindTrafficSplit], Version: "v1", Kind: kind})
+		u.Object["metadata"] = map[string]any{"name": "x", "namespace": "shop"}
+		in := base
+		in.Foreign = append(in.Foreign, u)
+		out := Compile(in)
+		for i := range out.Config.Sockets {
+			head := get("web", "/any?a=b", "cookie", "a=b")
+			match.NewIndex(out.Config).Match(i, &head)
+		}
+	})
 }

@@ -28,6 +28,7 @@ func (t *translator) grpcRoute(o *gw.GRPCRoute) {
 			weights = append(weights, weighted{t.resolve(ref.BackendObjectReference, fmt.Sprintf("spec.rules[%d].backendRefs[%d]", i, j)), or(ref.Weight, 1), f.filters})
 		}
 		r.Backends = shares(weights)
+		t.warnWithoutWeight(i, r)
 		t.session(i, r, spec.SessionPersistence, nil)
 		t.grpcMatches(i, r, spec.Matches)
 	}

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	gw "sigs.k8s.io/gateway-api/apis/v1"
@@ -32,12 +33,20 @@ func (t *translator) httpRule(i int, spec *gw.HTTPRouteRule) {
 		weights = append(weights, weighted{t.resolve(ref.BackendObjectReference, fmt.Sprintf("spec.rules[%d].backendRefs[%d]", i, j)), or(ref.Weight, 1), filters})
 	}
 	r.Backends = shares(weights)
+	t.warnWithoutWeight(i, r)
 	t.timeouts(i, r, spec.Timeouts)
 	t.retry(i, r, spec.Retry, spec.Timeouts)
 	t.session(i, r, spec.SessionPersistence, matches)
 	for _, m := range matches {
 		m.Rule = r
 		t.match(m)
+	}
+}
+
+// warnWithoutWeight tells of backends that all have the weight 0: that is allowed, but seldom meant.
+func (t *translator) warnWithoutWeight(i int, r *config.Rule) {
+	if len(r.Backends) > 0 && !slices.ContainsFunc(r.Backends, func(s config.Share) bool { return s.Weight > 0 }) {
+		t.warn("NoWeight", fmt.Sprintf("spec.rules[%d].backendRefs: all weights are 0, so that its requests are answered 500", i))
 	}
 }
 

@@ -297,3 +297,31 @@ func TestARouteThatBecameInvalidKeepsItsLastGoodVersion(t *testing.T) {
 		t.Errorf("a deleted route is still served: %+v", deleted.Config.Rules)
 	}
 }
+
+func TestWeightsThatAreAll0AreWarnedOf(t *testing.T) {
+	t.Parallel()
+	out := Compile(load(t, plainGateway, httpRoute("r", "  rules: [{backendRefs: [{name: web, port: 80, weight: 0}]}]")))
+	if len(out.Events) != 1 || out.Events[0].Reason != "NoWeight" || shared(out.Config.Rules[0]) != "web 0" {
+		t.Errorf("%+v", out.Events)
+	}
+}
+
+func TestAChangedWeightKeepsTheRulesPlaceAndLeavesTheOthersAlone(t *testing.T) {
+	t.Parallel()
+	const rest = "  hostnames: [%]\n  rules: [{name: main, backendRefs: [{name: web, port: 80, weight: 90}, {name: canary, port: 80, weight: 10}]}]"
+	in := load(t, plainGateway, httpRoute("a", replace(rest, "%", "a.com")), httpRoute("b", replace(rest, "%", "b.com")))
+	first := Compile(in)
+	in.HTTPRoutes[1] = in.HTTPRoutes[1].DeepCopy()
+	*in.HTTPRoutes[1].Spec.Rules[0].BackendRefs[0].Weight, in.HTTPRoutes[1].Generation, in.Previous = 50, 2, &first
+	second := Compile(in)
+	if second.Compiled != 1 || second.Reused != 1 || second.Config.Version != first.Config.Version+1 {
+		t.Errorf("%d translated, %d taken over", second.Compiled, second.Reused)
+	}
+	a, b := first.Config.Sockets[0].Listeners[0].Hosts, second.Config.Sockets[0].Listeners[0].Hosts
+	if a[0] != b[0] || a[1] == b[1] || a[1].Matches[0].Rule.Index != b[1].Matches[0].Rule.Index || first.Config.Backends[0] != second.Config.Backends[0] {
+		t.Error("more than the changed host was made anew, or the rule has another place")
+	}
+	if shared(a[1].Matches[0].Rule) != "web 90, canary 10" || shared(b[1].Matches[0].Rule) != "web 50, canary 10" {
+		t.Error("the Config that was published has changed")
+	}
+}

@@ -147,10 +147,23 @@ func (c *compilation) ingressHost(o *networkingv1.Ingress, host string, rules []
 			t.warn(t.k.resolved.reason, t.k.resolved.message)
 		}
 		t.warnUnknownAnnotations(o)
+		for _, cn := range canaries {
+			t.warnUnknownAnnotations(cn.object)
+		}
 	})
 	c.next.routes[key] = k
+	c.attachEntrances(k)
+}
+
+// attachEntrances serves a translation at all entrances.
+func (c *compilation) attachEntrances(k *compiled) {
+	live := false
 	for _, l := range c.entrances {
 		c.attach(l, k)
+		live = live || len(l.sockets) > 0
+	}
+	if live {
+		c.live = append(c.live, k)
 	}
 }
 

@@ -218,15 +218,14 @@ func istioRewrite(n node, matches []config.Match) []config.Filter {
 
 // istioRetryOn are conditions of retryOn, with what they are here.
 var istioRetryOn = map[string]func(*config.Retry){
-	"5xx":                   func(r *config.Retry) { r.Codes, r.Connect = append(r.Codes, 500, 501, 502, 503, 504), true },
-	"gateway-error":         func(r *config.Retry) { r.Codes = append(r.Codes, 502, 503, 504) },
-	"reset":                 func(r *config.Retry) { r.Connect = true },
-	"connect-failure":       func(r *config.Retry) { r.Connect = true },
-	"refused-stream":        func(r *config.Retry) { r.Connect = true },
-	"retriable-4xx":         func(r *config.Retry) { r.Codes = append(r.Codes, 409) },
-	"unavailable":           func(r *config.Retry) { r.Codes = append(r.Codes, 503) },
-	"cancelled":             func(*config.Retry) {},
-	"retriable-status-code": func(*config.Retry) {},
+	"5xx":             func(r *config.Retry) { r.Codes, r.Connect = append(r.Codes, 500, 501, 502, 503, 504), true },
+	"gateway-error":   func(r *config.Retry) { r.Codes = append(r.Codes, 502, 503, 504) },
+	"reset":           func(r *config.Retry) { r.Connect = true },
+	"connect-failure": func(r *config.Retry) { r.Connect = true },
+	"refused-stream":  func(r *config.Retry) { r.Connect = true },
+	"retriable-4xx":   func(r *config.Retry) { r.Codes = append(r.Codes, 409) },
+	"unavailable":     func(r *config.Retry) { r.Codes = append(r.Codes, 503) },
+	"cancelled":       func(*config.Retry) {},
 	// Codes are written beside it, as plain numbers.
 	"retriable-status-codes": func(*config.Retry) {},
 }

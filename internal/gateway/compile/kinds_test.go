@@ -106,6 +106,9 @@ func TestBackendTLSPoliciesSayWhomToTrust(t *testing.T) {
 	out := Compile(withTrust(load(t, gate, route, policy("all", "", good, ", subjectAltNames: [{type: URI, uri: 'spiffe://a/b'}, {type: Hostname, hostname: x.y}]"),
 		policy("section", ", sectionName: tls", good, ""), policy("late", "", good, ""), policy("wrong", ", sectionName: wss", bad, "")), "shop"))
 	r, _ := ask(t, out, 80, get("h", "/"))
+	if r.Rule.Key.Gateway != shop("gate") {
+		t.Errorf("a rule that shows the Gateway's own certificate is known as that of all: %+v", r.Rule.Key)
+	}
 	b := r.Rule.Backends[0].Backend
 	if b == nil || b.TLS == nil || b.TLS.ServerName != "inner.example" || len(b.TLS.CAs) == 0 || len(b.TLS.SANs) != 0 || len(b.TLS.Certificate) == 0 || b.Speech != config.SpeakAuto || b.Key.Dress == "" {
 		t.Errorf("the port with a policy of its own: %+v", b)

@@ -95,7 +95,7 @@ type judged struct {
 func (c *compilation) backendTLSPolicy(o *gw.BackendTLSPolicy) {
 	p := &tlsPolicy{used: true}
 	c.trust(p, o.Namespace, &o.Spec.Validation)
-	p.version = versionOf(o) + " " + p.version
+	p.version = specVersion(o) + " " + p.version
 	j := &judged{object: o, accepted: p.verdict, resolved: &p.resolved,
 		write: func(s gw.PolicyStatus) { c.out.Statuses.BackendTLSPolicies[nameOf(o)] = s }}
 	for i, ref := range o.Spec.TargetRefs {
@@ -191,7 +191,7 @@ func (c *compilation) trafficPolicy(o *gwx.XBackendTrafficPolicy) {
 			continue
 		}
 		d.traffic, d.session = &o.Spec, s
-		d.version += " traffic=" + versionOf(o)
+		d.version += " traffic=" + specVersion(o)
 	}
 }
 

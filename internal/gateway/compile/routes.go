@@ -30,6 +30,12 @@ type route struct {
 	statuses  map[config.Name]gw.RouteStatus
 }
 
+// had tells whether the route had a parent of ours at that time.
+func (r *route) had(s Statuses) bool {
+	statuses := map[string]map[config.Name]gw.RouteStatus{kindHTTPRoute: s.HTTPRoutes, kindGRPCRoute: s.GRPCRoutes, kindTLSRoute: s.TLSRoutes}[r.kind]
+	return len(statuses[nameOf(r.meta)].Parents) > 0
+}
+
 func (r *route) key() routeKey { return routeKey{kind: r.kind, name: nameOf(r.meta)} }
 
 // routes of the kinds that are served, in the order of precedence: the oldest first, then by namespace and name.
@@ -75,41 +81,51 @@ type claim struct {
 	parent    *parent
 	accepted  verdict
 	listeners []*listener
+	serve     *compiled
+	live      bool // what is served has a socket
 }
 
 func (c *compilation) route(r *route) {
 	claims := c.claims(r)
 	if len(claims) == 0 {
-		if c.last.parented[r.key()] {
+		if r.had(c.last.statuses) {
 			r.statuses[nameOf(r.meta)] = gw.RouteStatus{Parents: []gw.RouteParentStatus{}}
 		}
 		return
 	}
-	c.next.parented[r.key()] = true
 	var done *compiled
-	served := map[*identity]*compiled{}
-	attachedTo := map[*listener]bool{}
+	var attachedTo []*listener
 	for i := range claims {
 		cl := &claims[i]
-		id := cl.parent.identity
-		if served[id] == nil {
-			serve, present := c.compiledRoute(r, id)
-			if served[id] = serve; done == nil {
+		// Once for each Gateway that shows its backends a certificate of its own, and once for all others.
+		at := slices.IndexFunc(claims[:i], func(o claim) bool { return o.parent.identity == cl.parent.identity })
+		if at >= 0 {
+			cl.serve, cl.live = claims[at].serve, claims[at].live
+		} else {
+			serve, present := c.compiledRoute(r, cl.parent.identity)
+			if cl.serve = serve; done == nil {
 				done = present
 			}
 		}
 		for _, l := range cl.listeners {
-			if attachedTo[l] {
+			if slices.Contains(attachedTo, l) {
 				continue
 			}
-			attachedTo[l] = true
+			attachedTo = append(attachedTo, l)
 			if !done.accepted.bad {
 				l.attached++
 			}
 			l.take(r)
-			c.attach(l, served[id])
+			c.attach(l, cl.serve)
+			if len(l.sockets) > 0 && !cl.live {
+				cl.live = true
+				c.live = append(c.live, cl.serve)
+			}
 		}
-		c.noteAncestors(served[id], cl)
+		if at >= 0 {
+			claims[at].live = cl.live
+		}
+		c.noteAncestors(cl.serve, cl)
 	}
 	r.statuses[nameOf(r.meta)] = c.routeStatus(r, claims, done)
 }
@@ -123,11 +139,14 @@ func (c *compilation) compiledRoute(r *route, id *identity) (serve, present *com
 	}
 	present = c.translated(c.last.routes[key], key, specVersion(r.meta), id, r)
 	c.next.routes[key] = present
+	if !present.accepted.bad {
+		return present, present
+	}
 	good := c.last.good[key]
-	if !present.accepted.bad || good == nil || good.uid != present.uid {
-		if !present.accepted.bad {
-			c.next.good[key] = present
-		}
+	if was := c.last.routes[key]; was != nil && !was.accepted.bad {
+		good = was
+	}
+	if good == nil || good.uid != present.uid {
 		return present, present
 	}
 	good = c.translated(good, key, specVersion(good.source.meta), id, good.source)

@@ -15,12 +15,11 @@ type state struct {
 	pairs    map[config.Name]keyPair
 	served   map[string]servedPair
 	routes   map[routeKey]*compiled
-	good     map[routeKey]*compiled // the last valid version of routes
+	good     map[routeKey]*compiled // the last valid version of routes that are not, or are not served
 	backends map[config.BackendKey]*config.Backend
 	targets  map[targetKey]*target
-	places   map[config.RuleKey]int // Index of rules
-	hosts    map[hostKey]*assembled
-	parented map[routeKey]bool // routes that had a parent of ours
+	hosts    map[listenerKey]map[string]*assembled
+	statuses Statuses
 	config   *config.Config
 }
 
@@ -30,11 +29,17 @@ type servedPair struct {
 	certificate *tls.Certificate
 }
 
-func emptyState() *state {
-	return &state{classes: map[string]bool{}, pairs: map[config.Name]keyPair{}, served: map[string]servedPair{},
-		routes: map[routeKey]*compiled{}, good: map[routeKey]*compiled{}, backends: map[config.BackendKey]*config.Backend{},
-		targets: map[targetKey]*target{}, places: map[config.RuleKey]int{}, hosts: map[hostKey]*assembled{}, parented: map[routeKey]bool{},
-		config: &config.Config{}}
+// emptyState with room for as much as there was last time.
+func emptyState(last *state) *state {
+	s := &state{classes: map[string]bool{}, pairs: map[config.Name]keyPair{}, served: map[string]servedPair{}, good: map[routeKey]*compiled{},
+		hosts: map[listenerKey]map[string]*assembled{}, config: &config.Config{}}
+	if last == nil {
+		last = &state{}
+	}
+	s.routes = make(map[routeKey]*compiled, len(last.routes))
+	s.backends = make(map[config.BackendKey]*config.Backend, len(last.backends))
+	s.targets = make(map[targetKey]*target, len(last.targets))
+	return s
 }
 
 // versionOf an object: differs when any of it does.

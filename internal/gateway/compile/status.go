@@ -29,10 +29,11 @@ type Statuses struct {
 	Ingresses          map[config.Name]networkingv1.IngressStatus
 }
 
-func newStatuses() Statuses {
+// newStatuses with room for those of as many HTTPRoutes.
+func newStatuses(httpRoutes int) Statuses {
 	return Statuses{
 		GatewayClasses: map[string]gw.GatewayClassStatus{}, Gateways: map[config.Name]gw.GatewayStatus{},
-		ListenerSets: map[config.Name]gw.ListenerSetStatus{}, HTTPRoutes: map[config.Name]gw.RouteStatus{},
+		ListenerSets: map[config.Name]gw.ListenerSetStatus{}, HTTPRoutes: make(map[config.Name]gw.RouteStatus, httpRoutes),
 		GRPCRoutes: map[config.Name]gw.RouteStatus{}, TLSRoutes: map[config.Name]gw.RouteStatus{},
 		TCPRoutes: map[config.Name]gw.RouteStatus{}, UDPRoutes: map[config.Name]gw.RouteStatus{},
 		BackendTLSPolicies: map[config.Name]gw.PolicyStatus{}, TrafficPolicies: map[config.Name]gw.PolicyStatus{},

@@ -239,6 +239,12 @@ func (c *compilation) attach(l *listener, k *compiled) {
 	if len(names) == 0 {
 		names = []string{""}
 	}
+	if len(names) == 1 {
+		if common, meet := intersect(l.hostname(), names[0]); meet {
+			l.hosts[common] = append(l.hosts[common], &hosted{k, names[0]})
+		}
+		return
+	}
 	under := map[string]string{}
 	for _, own := range names {
 		common, meet := intersect(l.hostname(), own)
