@@ -89,8 +89,10 @@ type state struct {
 	refused  map[types.UID]time.Time
 	calls    map[string]CallResult
 	asked    map[string]bool
-	mute     bool // it was told that its notifications are not sent
-	stale    int  // looks in a row that met something newer
+	// uncounted is since when numbers of pods wait to be written down.
+	uncounted time.Time
+	mute      bool // it was told that its notifications are not sent
+	stale     int  // looks in a row that met something newer
 }
 
 // SetUp registers the controller with a manager, which owns its goroutines.
@@ -212,7 +214,9 @@ func (c *Controller) look(ctx context.Context, name types.NamespacedName) (next 
 			return time.Time{}, fmt.Errorf("rollout %s: %w", name, err)
 		}
 		c.remember(st, &s)
+		s.Uncounted = st.uncounted
 		plan := Decide(s, now)
+		st.uncounted = plan.Uncounted // only the Rollout's worker reads it
 		c.warn(ro, st, plan)
 		asked, err := c.actor.do(ctx, s.Rollout, plan)
 		if u := (*unmade)(nil); errors.As(err, &u) {

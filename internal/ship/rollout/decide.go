@@ -78,7 +78,8 @@ type pass struct {
 	warnings []Event
 	finished []Finished
 	wake     time.Time
-	next     string // what happens at wake
+	waiting  time.Time // since when numbers of pods alone have not been written down
+	next     string    // what happens at wake
 	why      Why
 }
 
@@ -329,7 +330,7 @@ func (p *pass) plan() Plan {
 		last = min(max(last, e.after), len(p.ops)-1)
 		p.ops[last].Events = append(p.ops[last].Events, e.Event)
 	}
-	return Plan{Ops: p.ops, Warnings: p.warnings, RequeueAt: p.wake, Why: p.explained(), Metrics: p.finished}
+	return Plan{Ops: p.ops, Warnings: p.warnings, RequeueAt: p.wake, Uncounted: p.waiting, Why: p.explained(), Metrics: p.finished}
 }
 
 // defaultReplicas are written down, for autoscalers read them.

@@ -49,6 +49,8 @@ type Plan struct {
 	// RequeueAt is when something is to be decided although nothing changes; zero = never.
 	RequeueAt time.Time
 	Why       Why
+	// Uncounted is since when numbers of pods alone wait to be written down; zero = none do. The next Snapshot has it.
+	Uncounted time.Time
 	// Metrics are told once the status was written.
 	Metrics []Finished
 }

@@ -51,6 +51,8 @@ type Snapshot struct {
 	Balanced bool
 	// Calls are the answers of step and traffic plugins so far, by Call.Key.
 	Calls map[string]CallResult
+	// Uncounted is since when numbers of pods alone wait to be written down, as the Plan before had it. Memory only.
+	Uncounted time.Time
 	// Problems of the spec and of what it refers to; empty = valid. See validate.
 	Problems []Problem
 	// Peer is another controller that acts on the same object; nil = none.

@@ -103,11 +103,10 @@ func (p *pass) tellPause() {
 }
 
 // countsOnly is whether nothing has changed but how many pods there are or are ready, with the update still waiting for more of
-// them, and short after the last progress: that can wait.
+// them: that can wait for a while.
 func (p *pass) countsOnly() bool {
 	was := &p.ro.Status
-	c := conditionOf(&was.RolloutStatus, argo.RolloutProgressing)
-	if len(p.ops)+len(p.events) > 0 || c == nil || p.st.Phase != argo.RolloutPhaseProgressing || was.Phase != p.st.Phase ||
+	if len(p.ops)+len(p.events) > 0 || p.st.Phase != argo.RolloutPhaseProgressing || was.Phase != p.st.Phase ||
 		p.st.AvailableReplicas < was.AvailableReplicas || p.st.AvailableReplicas > was.AvailableReplicas && p.fresh.available() >= p.fresh.size {
 		return false
 	}
@@ -115,7 +114,11 @@ func (p *pass) countsOnly() bool {
 	if p.st.ReadyReplicas == was.ReadyReplicas && p.st.AvailableReplicas == was.AvailableReplicas {
 		lag = madeLag
 	}
-	due := c.LastUpdateTime.Add(min(lag, progressDeadline(p.ro)/lagShare))
+	since := p.s.Uncounted
+	if since.IsZero() {
+		since = p.now
+	}
+	due := since.Add(min(lag, progressDeadline(p.ro)/lagShare))
 	if !p.now.Before(due) {
 		return false
 	}
@@ -126,6 +129,7 @@ func (p *pass) countsOnly() bool {
 		!onlyProgress(p.st.Conditions, was.Conditions) {
 		return false
 	}
+	p.waiting = since
 	p.wakeAt(due, "the numbers of pods are written down")
 	return true
 }

@@ -132,7 +132,7 @@ func (w *world) stamp(o client.Object) {
 // snapshot is what a cache would hold: copies.
 func (w *world) snapshot() Snapshot {
 	s := Snapshot{Rollout: w.ro.DeepCopy(), Hash: Hash(&w.ro.Spec.Template, w.ro.Status.CollisionCount), Services: map[string]*corev1.Service{},
-		Pods: w.pods, Refused: w.refused, Objects: maps.Clone(w.objects), Routers: w.routers, Templates: w.tmpls, Calls: w.calls, Workload: w.work, Balanced: w.balance != nil}
+		Pods: w.pods, Refused: w.refused, Objects: maps.Clone(w.objects), Routers: w.routers, Templates: w.tmpls, Calls: w.calls, Workload: w.work, Uncounted: w.plan.Uncounted, Balanced: w.balance != nil}
 	if c := w.ro.Spec.Strategy.Canary; c != nil {
 		s.StepsHash = StepsHash(c.Steps)
 	}

@@ -33,17 +33,21 @@ func (w *world) record() *[]string {
 // What 1,000 Rollouts patched at once cost the API server is this list a thousand times over.
 func TestUpdateOfOneReplicaTakesSixWritesHoweverLongItsPodTakes(t *testing.T) {
 	t.Parallel()
-	for _, slow := range []time.Duration{0, 2 * time.Second, 9 * time.Second} {
+	for _, c := range []struct{ make, start time.Duration }{{0, 0}, {0, 2 * time.Second}, {0, 9 * time.Second}, {12 * time.Second, 9 * time.Second}} {
 		w := newWorld(t, canaryRollout(1, argo.CanaryStrategy{}))
 		w.settle()
 		got := w.record()
 		w.update("v2")
 		w.reconcile()
-		w.makePods(w.set("v2"))
-		for range 10 { // it is looked at again and again meanwhile
-			w.now = w.now.Add(slow / 10)
-			w.reconcile()
+		wait := func(d time.Duration) {
+			for range 10 { // it is looked at again and again meanwhile
+				w.now = w.now.Add(d / 10)
+				w.reconcile()
+			}
 		}
+		wait(c.make)
+		w.makePods(w.set("v2"))
+		wait(c.start)
 		w.pass(0)
 		w.phase(argo.RolloutPhaseHealthy, "")
 		want := []string{
@@ -55,7 +59,7 @@ func TestUpdateOfOneReplicaTakesSixWritesHoweverLongItsPodTakes(t *testing.T) {
 			"patch status rollouts.Rollout", // the old pod is gone, all is well
 		}
 		if !slices.Equal(*got, want) {
-			t.Errorf("with a pod that takes %s the update is written as\n %s\nwant\n %s", slow, strings.Join(*got, "\n "), strings.Join(want, "\n "))
+			t.Errorf("with a pod that is made after %s and takes %s the update is written as\n %s\nwant\n %s", c.make, c.start, strings.Join(*got, "\n "), strings.Join(want, "\n "))
 		}
 	}
 }
