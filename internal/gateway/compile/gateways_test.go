@@ -275,3 +275,49 @@ func TestOverlappingHostNamesWithinTLSAreTold(t *testing.T) {
 		}
 	}
 }
+
+func TestGatewaysThatShareAnAddressShareItsSocketsByHostName(t *testing.T) {
+	t.Parallel()
+	in := load(t, gateway("old", "  listeners: [{name: a, port: 80, protocol: HTTP, hostname: a.com}]"),
+		gateway("young", "  listeners: [{name: a, port: 80, protocol: HTTP, hostname: a.com}, {name: b, port: 80, protocol: HTTP, hostname: b.com}]"),
+		"kind: HTTPRoute\nmetadata: {name: r}\nspec:\n  parentRefs: [{name: old}, {name: young}]\n  rules: [{}]")
+	in.Addresses[shop("young")] = in.Addresses[shop("old")]
+	out := Compile(in)
+	if got, want := listenerState(out.Statuses.Gateways[shop("young")]), "a PortUnavailable PortUnavailable ResolvedRefs NoConflicts 1; b Accepted Programmed ResolvedRefs NoConflicts 1"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	a, _ := ask(t, out, 80, get("a.com", "/"))
+	b, _ := ask(t, out, 80, get("b.com", "/"))
+	if a.Listener.Gateway != shop("old") || b.Listener.Gateway != shop("young") || a.Rule != b.Rule || len(out.Config.Rules) != 1 {
+		t.Errorf("%+v, %+v", a, b)
+	}
+}
+
+func TestARuleDiffersWhereAGatewayShowsACertificateOfItsOwn(t *testing.T) {
+	t.Parallel()
+	const listener = "  listeners: [{name: a, port: %, protocol: HTTP}]"
+	out := Compile(withTrust(load(t, gateway("plain", replace(listener, "%", "80")), gateway("shows", replace(listener, "%", "81")+"\n  tls: {backend: {clientCertificateRef: {name: cert}}}"),
+		gateway("broken", replace(listener, "%", "82")+"\n  tls: {backend: {clientCertificateRef: {name: none}}}"),
+		"kind: HTTPRoute\nmetadata: {name: r}\nspec:\n  parentRefs: [{name: plain}, {name: shows}, {name: broken}]\n  rules: [{name: main, backendRefs: [{name: ports, port: 443}]}]",
+		"kind: BackendTLSPolicy\nmetadata: {name: p}\nspec: {targetRefs: [{group: '', kind: Service, name: ports}], validation: {wellKnownCACertificates: System, hostname: inner.example}}"), "shop"))
+	plain, _ := ask(t, out, 80, get("h", "/"))
+	shows, _ := ask(t, out, 81, get("h", "/"))
+	if plain.Rule == shows.Rule || plain.Rule.Backends[0].Backend.TLS.Certificate != nil || shows.Rule.Backends[0].Backend.TLS.Certificate == nil ||
+		plain.Rule.Key.Gateway != (config.Name{}) || shows.Rule.Key.Gateway != shop("shows") {
+		t.Errorf("%+v, %+v", plain.Rule, shows.Rule)
+	}
+	for name, want := range map[string]string{"plain": "True ResolvedRefs", "shows": "True ResolvedRefs", "broken": "False InvalidClientCertificateRef"} {
+		if got := conditionOf(out.Statuses.Gateways[shop(name)].Conditions, "ResolvedRefs"); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestDefaultGatewaysTakeTheRoutesThatAskForOne(t *testing.T) {
+	t.Parallel()
+	out := Compile(load(t, gateway("all", "  defaultScope: All\n  listeners: [{name: a, port: 80, protocol: HTTP}]"), gateway("none", "  listeners: [{name: a, port: 81, protocol: HTTP}]"),
+		"kind: HTTPRoute\nmetadata: {name: r}\nspec:\n  useDefaultGateways: All\n  rules: [{}]"))
+	if p := out.Statuses.HTTPRoutes[shop("r")].Parents; len(p) != 1 || p[0].ParentRef.Name != "all" || answered(t, out, 80, get("h", "/")) != "r#0" || answered(t, out, 81, get("h", "/")) != "404" {
+		t.Errorf("%+v", p)
+	}
+}
