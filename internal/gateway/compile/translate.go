@@ -38,7 +38,6 @@ type compiled struct {
 	targets  map[targetKey]*target
 	grants   map[string]string
 	backends []*config.Backend
-	secrets  []config.Name
 }
 
 // ranked is a match with its place in the order of precedence.
@@ -152,9 +151,6 @@ func (c *compilation) keep(k *compiled) {
 		if key.kind == kindService {
 			c.servicesN.add(key.name)
 		}
-	}
-	for _, s := range k.secrets {
-		c.secretsN.add(s)
 	}
 	c.out.Events = append(c.out.Events, k.warnings...)
 }
