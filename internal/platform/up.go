@@ -274,6 +274,11 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 			return nil, err
 		}
 	}
+	if o.Sockets != "" && o.Sockets != vnet.SocketsNone {
+		if _, err := core.Services().Informer().AddEventHandler(serviceSockets{c.sockets}); err != nil {
+			return nil, err
+		}
+	}
 	c.kubelets, err = kubelet.Wire(kubelet.Parts{Engine: c.Engine, Pods: core.Pods().Informer(), Dialer: c.Dialer, Book: book, Seed: o.Virtual.Seed, TLS: c.answers.TLS, Gate: gate})
 	if err != nil {
 		return nil, err
@@ -419,35 +424,4 @@ func parallel(run ...func() error) error {
 	}
 	g.Wait()
 	return errors.Join(errs...)
-}
-
-// podServing keeps what answers for pods in step with them: their real sockets, and the servers of their containers.
-type podServing struct {
-	sockets *vnet.Sockets
-	book    *program.Book
-}
-
-func (h podServing) OnAdd(obj any, _ bool) { h.OnUpdate(nil, obj) }
-
-func (h podServing) OnUpdate(_, obj any) {
-	p, ok := obj.(*corev1.Pod)
-	if !ok {
-		return
-	}
-	h.book.Follow(p)
-	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-		h.sockets.Shut(p.UID)
-		return
-	}
-	h.sockets.Open(p)
-}
-
-func (h podServing) OnDelete(obj any) {
-	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = gone.Obj
-	}
-	if p, ok := obj.(*corev1.Pod); ok {
-		h.sockets.Shut(p.UID)
-		h.book.Forget(p)
-	}
 }

@@ -195,6 +195,58 @@ func TestPodSocketsForwardToTheVirtualPod(t *testing.T) {
 	}
 }
 
+func TestServiceSocketsForwardToItsEndpoints(t *testing.T) {
+	t.Parallel()
+	first, err := net.Listen("tcp4", "127.96.0.5:0")
+	if err != nil {
+		t.Skipf("this machine answers 127.0.0.1 only: %v", err)
+	}
+	second, err := net.Listen("tcp4", "127.96.0.5:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	second.Close()
+	port := func(l net.Listener) int32 { return int32(l.Addr().(*net.TCPAddr).Port) }
+	d := anyone(t)
+	d.Tables.SetPod(pod("web-1", "10.128.0.5", 8080))
+	web := svc("web", "10.96.0.5", func(s *corev1.Service) { s.UID, s.Spec.Ports[0].Port = "web", port(first) })
+	d.Tables.SetService(web)
+	d.Tables.SetSlice(slice("web", 8080, ep{ip: "10.128.0.5", node: "n1", ready: true}))
+	s, err := NewSockets(SocketsAuto, d, discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	get := func(l net.Listener) error {
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		r, err := client.Get("http://" + l.Addr().String() + "/")
+		if err == nil {
+			r.Body.Close()
+		}
+		return err
+	}
+	s.OpenService(web)
+	if err := get(first); err != nil {
+		t.Fatal(err)
+	}
+	web = web.DeepCopy()
+	web.Spec.Ports[0].Port = port(second)
+	d.Tables.SetService(web)
+	s.OpenService(web)
+	if err := get(second); err != nil {
+		t.Errorf("the port it has now: %v", err)
+	}
+	if err := get(first); err == nil {
+		t.Error("the port it had is still open")
+	}
+	web.Spec.ClusterIP = "None"
+	s.OpenService(web)
+	if err := get(second); err == nil {
+		t.Error("a headless Service has a socket")
+	}
+}
+
 func TestAHandlerAnswersTheHTTPRequestsOfItsPodsAlone(t *testing.T) {
 	t.Parallel()
 	identity, err := Identity("pod")
