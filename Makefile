@@ -32,9 +32,10 @@ test: lint build ## vet, staticcheck, and every test; property tests draw the sa
 	@echo "== testing (packages that start a control plane take about a minute each to link the first time)"
 	RAPID_SEED=1 $(GO) test -timeout 20m ./...
 
-explore: ## property tests with new draws and many more of them: what it finds becomes a table test
+explore: build ## property tests with new draws and many more of them, and more seeds of test/simulate (CHECKS, FAIRWAY_SEEDS): what it finds becomes a table test
 	@for p in $$($(GO) list -f '{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}}{{end}}{{end}}' ./...); do \
 		echo "== $$p"; RAPID_CHECKS=$${CHECKS:-2000} $(GO) test -count=1 -timeout 60m $$p || exit 1; done
+	@echo "== ./test/simulate"; FAIRWAY_SEEDS=$${FAIRWAY_SEEDS:-12} $(GO) test -count=1 -timeout 60m ./test/simulate
 
 race: ## the tests of our own packages with the race detector (needs a C compiler; compiles everything once more)
 	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./api/... ./internal/rehearse/... ./internal/kube/... ./internal/scale/... ./internal/ship/...

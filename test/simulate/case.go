@@ -40,9 +40,11 @@ var (
 	Tiny  = Size{Services: 4, Faults: 12, Duration: 80 * time.Minute}
 	Small = Size{Services: 6, Faults: 10, Duration: 2 * time.Hour}
 	Large = Size{Services: 14, Faults: 40, Duration: 12 * time.Hour}
-	// Fleet is mostly Rollouts, FleetAtNight more of them for longer, and IdleFleet many that stand still.
-	Fleet        = Size{Services: 1, Faults: 4, Rollouts: 8, Actions: 70, Duration: 3 * time.Hour}
-	IdleFleet    = Size{Services: 1, Rollouts: 60, Idle: true, Duration: 2 * time.Hour}
+	// Fleet is mostly Rollouts, and IdleFleet many that stand still; the others are more of them for longer.
+	Fleet        = Size{Services: 1, Faults: 4, Rollouts: 8, Actions: 50, Duration: 150 * time.Minute}
+	LongFleet    = Size{Services: 1, Faults: 4, Rollouts: 8, Actions: 70, Duration: 3 * time.Hour}
+	IdleFleet    = Size{Services: 1, Rollouts: 30, Idle: true, Duration: 80 * time.Minute}
+	LargeIdle    = Size{Services: 1, Rollouts: 60, Idle: true, Duration: 2 * time.Hour}
 	FleetAtNight = Size{Services: 2, Faults: 12, Rollouts: 16, Actions: 400, Duration: 10 * time.Hour}
 )
 

@@ -7,5 +7,6 @@
 //	FAIRWAY_SIMULATE_SEEDS=5-34 go test ./test/simulate -run Clusters # thirty others
 //	FAIRWAY_SIMULATE_SEEDS=42 go test ./test/simulate -artifacts      # one, its files kept
 //	FAIRWAY_SIMULATE_SEEDS=7 go test ./test/simulate -run RolloutsKeep # one of the clusters of Rollouts
+//	FAIRWAY_SEEDS=12 go test -timeout 60m ./test/simulate             # twelve of each kind, and longer (make explore)
 //	FAIRWAY_NIGHTLY=1 go test -timeout 8h ./test/simulate             # hundreds of cluster-hours
 package simulate

@@ -35,7 +35,7 @@ func broken(t *testing.T, ctx context.Context, change func(*rehearse.Options)) (
 
 func TestARunThatBreaksOffSaysWhyAndLeavesWhatIsKnown(t *testing.T) {
 	t.Parallel()
-	const someTime = 3 * time.Second
+	const someTime = 2 * time.Second
 	for _, c := range []struct {
 		name   string
 		change func(o *rehearse.Options)

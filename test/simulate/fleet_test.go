@@ -13,7 +13,7 @@ import (
 
 // fleetsInCI and fleetsAtNight are how many clusters of Rollouts are played.
 const (
-	fleetsInCI    = 3
+	fleetsInCI    = 2 // one is disturbed by faults of the controllers too
 	fleetsAtNight = 60
 )
 
@@ -28,6 +28,8 @@ func TestRolloutsKeepTheirInvariantsUnderFaults(t *testing.T) {
 	n, size := int64(fleetsInCI), Fleet
 	if nightly() {
 		n, size = fleetsAtNight, FleetAtNight
+	} else if more := explored(t); more > 0 {
+		n, size = more, LongFleet
 	}
 	for _, seed := range wanted(t, n) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
@@ -62,7 +64,11 @@ func TestRolloutsKeepTheirInvariantsUnderFaults(t *testing.T) {
 // at again and again; that nothing is written then is an invariant.
 func TestRolloutsThatStandStillAreNotWritten(t *testing.T) {
 	t.Parallel()
-	c, err := Generate(1, IdleFleet)
+	size := IdleFleet
+	if nightly() || explored(t) > 0 {
+		size = LargeIdle
+	}
+	c, err := Generate(1, size)
 	if err != nil {
 		t.Fatal(err)
 	}

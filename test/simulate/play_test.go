@@ -166,4 +166,21 @@ func wanted(t testing.TB, n int64) []int64 {
 	return out
 }
 
+// countVariable is how many seeds are played of each kind; then, what is played is larger as well.
+const countVariable = "FAIRWAY_SEEDS"
+
+// explored is how many seeds are asked for; 0 when `make test` decides.
+func explored(t testing.TB) int64 {
+	t.Helper()
+	s := os.Getenv(countVariable)
+	if s == "" {
+		return 0
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%s is not a number of seeds (12): %v", countVariable, s, err)
+	}
+	return n
+}
+
 func nightly() bool { return os.Getenv("FAIRWAY_NIGHTLY") != "" }

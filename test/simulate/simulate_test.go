@@ -12,7 +12,7 @@ import (
 
 // seedsInCI and seedsAtNight are how many clusters are played; a night is some 300 cluster-hours and more.
 const (
-	seedsInCI    = 4
+	seedsInCI    = 3
 	seedsAtNight = 40
 )
 
@@ -21,6 +21,8 @@ func TestClustersKeepTheirInvariantsUnderFaults(t *testing.T) {
 	n, size := int64(seedsInCI), Small
 	if nightly() {
 		n, size = seedsAtNight, Large
+	} else if more := explored(t); more > 0 {
+		n = more
 	}
 	for _, seed := range wanted(t, n) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
