@@ -4,6 +4,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"io/fs"
 	"os"
@@ -19,11 +20,23 @@ import (
 // patience is how long anything may take: far longer than it does, so that a busy machine fails no test.
 const patience = 90 * time.Second
 
-var dir string // of the built programs
+// Looks at a cluster begin this close together and grow apart: each is a process, which a busy machine feels.
+const (
+	lookFirst = 50 * time.Millisecond
+	lookLast  = 400 * time.Millisecond
+)
+
+// together is how many tests run at once: they wait more than they compute.
+const together = "5"
+
+var dir string // the HOME of all processes
 
 func TestMain(m *testing.M) {
-	var err error
-	if dir, err = os.MkdirTemp("", "fairway-e2e-"); err != nil {
+	err := flag.Set("test.parallel", together) // what the command line says comes later and wins
+	if err == nil {
+		dir, err = os.MkdirTemp("", "fairway-e2e-")
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -43,10 +56,17 @@ func readSources() {
 	}
 }
 
-// program builds a package once and returns the file.
+// bin is where programs are built: one that is there and as new as its source is not linked again, which takes longer than
+// most tests.
+const bin = "../../bin"
+
+// program builds a package and returns the file, under bin.
 func program(t *testing.T, name, pkg string) string {
 	t.Helper()
-	file := filepath.Join(dir, name)
+	file, err := filepath.Abs(filepath.Join(bin, name))
+	if err != nil {
+		t.Fatal(err)
+	}
 	mu.Lock()
 	once, ok := builds[name]
 	if !ok {
@@ -75,7 +95,7 @@ var (
 
 func fairway(t *testing.T) string { return program(t, "fairway", "../../cmd/fairway") }
 func kubectl(t *testing.T) string {
-	return program(t, "kubectl", "./kubectl")
+	return program(t, "e2e/kubectl", "./kubectl")
 }
 
 // cluster is a running `fairway up`.
@@ -165,10 +185,12 @@ func (c *cluster) command(ctx context.Context, args ...string) *exec.Cmd {
 func eventually(t *testing.T, missing func() string) {
 	t.Helper()
 	var last string
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	pause := lookFirst
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(pause) {
 		if last = missing(); last == "" {
 			return
 		}
+		pause = min(pause*5/4, lookLast)
 	}
 	t.Fatalf("after %v: %s", patience, last)
 }

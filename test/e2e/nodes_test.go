@@ -7,14 +7,14 @@ import (
 )
 
 // hasty makes the node-lifecycle controller give up on a silent node after seconds.
-var hasty = []string{"--memory", "--kubernetes-arg", "controller-manager=node-monitor-period=1s",
-	"--kubernetes-arg", "controller-manager=node-monitor-grace-period=3s", "--kubernetes-arg", "controller-manager=node-startup-grace-period=3s"}
+var hasty = []string{"--memory", "--kubernetes-arg", "controller-manager=node-monitor-period=500ms",
+	"--kubernetes-arg", "controller-manager=node-monitor-grace-period=2s", "--kubernetes-arg", "controller-manager=node-startup-grace-period=2s"}
 
 func TestNodesThatSendNoHeartbeatsStayReady(t *testing.T) {
 	t.Parallel()
 	c := up(t, append(hasty, "--data", t.TempDir(), "--node-heartbeat", "quiet")...)
 	c.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=60s")
-	time.Sleep(8 * time.Second) // far longer than a silent node would be borne
+	time.Sleep(6 * time.Second) // far longer than a silent node would be borne
 	if got := c.kubectl("get", "events", "-A", "--field-selector", "reason=NodeNotReady", "-o", "name"); got != "" {
 		t.Errorf("nodes were given up:\n%s", got)
 	}

@@ -52,7 +52,7 @@ func TestStockOperatorRunsAsALocalProcessFromItsOwnManifests(t *testing.T) {
 	c.kubectl("wait", "--for=condition=Established", "crd/greetings.example.com", "--timeout=60s")
 
 	var log lockedBuffer
-	operator := exec.Command(program(t, "operator", "./operator"), "--port", strconv.Itoa(port), "--certs", certs)
+	operator := exec.Command(program(t, "e2e/operator", "./operator"), "--port", strconv.Itoa(port), "--certs", certs)
 	operator.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig)
 	operator.Stdout, operator.Stderr = &log, &log
 	if err := operator.Start(); err != nil {
