@@ -156,7 +156,7 @@ func TestNotReadyNodeIsTaintedAndHealsWithItsPods(t *testing.T) {
 
 func TestLostInstanceIsReplacedAndItsNodeDeleted(t *testing.T) {
 	if testing.Short() {
-		t.Skip("waits for the node-lifecycle controller's 50 s grace period")
+		t.Skip("waits for the node-lifecycle controller's grace period")
 	}
 	t.Parallel()
 	p, ns := cluster(t)
