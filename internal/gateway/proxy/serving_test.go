@@ -132,18 +132,6 @@ func (h *house) change(f func(*config.Rule)) {
 	h.publish()
 }
 
-// policy publishes a Config whose first backend has another policy.
-func (h *house) policy(f func(*config.Policy)) {
-	h.t.Helper()
-	b := *h.config.Backends[0]
-	f(&b.Policy)
-	h.config.Backends = append([]*config.Backend{&b}, h.config.Backends[1:]...)
-	h.change(func(r *config.Rule) {
-		r.Backends = append([]config.Share(nil), r.Backends...)
-		r.Backends[0].Backend = &b
-	})
-}
-
 func (h *house) address() string { return h.Address(loopback).String() }
 
 func (h *house) url(path string) string { return "http://" + h.address() + path }
@@ -272,3 +260,9 @@ func scripted(t testing.TB, f func(net.Conn, *bufio.Reader)) net.Addr {
 	})
 	return l.Addr()
 }
+
+var loopbackTwo = netip.MustParseAddrPort("127.0.0.2:0")
+
+func addressOf(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.String()) }
+
+func indexOf(c *config.Config) *match.Index { return match.NewIndex(c) }
