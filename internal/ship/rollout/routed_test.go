@@ -434,3 +434,45 @@ func TestAStepWaitsForAStableThatCannotCarryItsShare(t *testing.T) {
 		t.Fatalf("weight %d", w.weight())
 	}
 }
+
+// The controller ends when it has promoted, before the routers know it; the pods of the version before go, and it comes back.
+func TestWeightComesBackToTheRevisionThatIsStableNow(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int32{1, 2} {
+		w := newWorld(t, routedCanary(n, argo.CanaryStrategy{DynamicStableScale: true, Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+		w.mind()
+		w.settle()
+		w.update("v2")
+		w.settle()
+		w.user(wholly)
+		for w.ro.Status.StableRS != hashOf("v2") { // one op at a time
+			w.die = 1
+			w.reconcile()
+			w.makePods(w.set("v2"))
+			for _, p := range w.pods[w.set("v2").UID] {
+				w.setReady(p, true)
+			}
+		}
+		w.die = 0
+		if w.weight() != 100 {
+			t.Fatalf("the weight is %d, want that of the canary that was promoted", w.weight())
+		}
+		w.makePods(w.set("v1"))
+		for _, p := range w.pods[w.set("v1").UID] {
+			w.setReady(p, false)
+		}
+		w.watch = func(o Op) {
+			if u, ok := o.After.(*unstructured.Unstructured); ok {
+				spec := u.Object["spec"].(map[string]any)
+				if spec["weight"].(int64) < 100 && spec["stableHash"] != hashOf("v2") {
+					t.Errorf("weight %d with the stable at %v, which has no pods", spec["weight"], spec["stableHash"])
+				}
+			}
+		}
+		w.update("v1")
+		w.reconcile()
+		if w.weight() != 0 {
+			t.Errorf("weight %d", w.weight())
+		}
+	}
+}

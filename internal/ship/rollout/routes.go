@@ -43,6 +43,9 @@ func (p *pass) route() bool {
 	if (p.was.Abort || p.aborted()) && p.distinctStable() && p.descending() == "" && (in.Weight == 0 || !dynamicStable(p.ro)) {
 		p.point(p.ro.Spec.Strategy.Canary.CanaryService, p.stable, false)
 	}
+	if _, service := Services(p.ro); in.Weight < in.Max {
+		p.point(service, p.stable, true) // it is about to have traffic
+	}
 	objects := p.s.Objects
 	var verified *bool
 	why := ""
@@ -121,7 +124,9 @@ func (p *pass) intent() traffic.Intent {
 		in.Weight = in.Max
 	}
 	if !p.aborted() && back == "" && (!p.ready(p.fresh) || p.stable != nil && !p.ready(p.stable)) {
-		in.HoldHash = true
+		// Where the routers do not know yet what is stable since the last promotion, what they take for it may have no pods.
+		w := p.was.Canary.Weights
+		in.HoldHash = w == nil || w.Stable.PodTemplateHash == in.StableHash
 		if p.subsets() && !p.inSubset(in.CanaryHash) {
 			in.Weight = 0 // the subset still selects another revision
 		}
@@ -155,7 +160,7 @@ func (p *pass) stages(in traffic.Intent) []traffic.Intent {
 	}
 	first := in
 	if p.fresh.lasting() == 0 && w.Canary.Weight > 0 {
-		first.CanaryHash, first.StableHash = w.Canary.PodTemplateHash, w.Stable.PodTemplateHash
+		first.CanaryHash = w.Canary.PodTemplateHash
 	} else {
 		first.Weight, first.Additional = w.Canary.Weight, w.Additional
 	}
