@@ -4,6 +4,7 @@ package live_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -27,7 +28,14 @@ import (
 	"github.com/fairway-dev/fairway/internal/ship/rollout"
 )
 
-func TestMain(m *testing.M) { kubetest.Main(m) }
+// TestMain runs many tests at once: they share one cluster and mostly wait for it.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil { // what the command line says comes later and wins
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	kubetest.Main(m)
+}
 
 // current is the controller that all tests but those that start their own share.
 var (
