@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/fairway-dev/fairway/internal/gateway/wire"
 )
@@ -15,6 +17,8 @@ const (
 	inlineMax = 16 << 10
 	// interimMax bounds the 1xx responses before an answer.
 	interimMax = 16
+	// lastWrite is how long the last piece of a body may still take once it has been answered.
+	lastWrite = time.Second
 )
 
 // http1Call is a try in HTTP/1.1.
@@ -172,6 +176,12 @@ func (u *upConn) readHead(x *exchange) failure {
 	x.response.length, x.response.declared, x.response.body = u.resp.Length, u.resp.Declared, &u.body
 	if !u.whole() {
 		u.setDeadline(0, 0) // the body may take as long as it likes
+	}
+	if r := x.rule.Retry; r != nil && slices.Contains(r.Codes, u.resp.Status) && u.uploading() && x.upload.taken.Load() {
+		// This answer may be tried again, once the goroutine that has just sent the last of the body knows that it has.
+		_ = u.nc.SetWriteDeadline(time.Now().Add(lastWrite))
+		<-u.uploaded
+		_ = u.nc.SetWriteDeadline(time.Time{})
 	}
 	return failure{busy: u.uploading()}
 }

@@ -112,6 +112,7 @@ func (g *Gateway) release(bound map[netip.AddrPort]*socket) {
 		}
 		delete(g.sockets, address)
 		g.leaving[s] = struct{}{}
+		s.drains.Store(true) // from the next response on
 		g.ended.Add(1)
 		go func() {
 			defer g.ended.Done()

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/fairway-dev/fairway/internal/gateway/match"
 )
@@ -25,6 +26,8 @@ type upload struct {
 	// whole: the body has come to its end. err is why it never will: the client's fault.
 	whole bool
 	err   error
+	// taken: whoever sends it has been given all of it. Unlike the rest, it may be asked while another goroutine sends.
+	taken atomic.Bool
 }
 
 // reset begins the body of the exchange's request.
@@ -63,10 +66,14 @@ func (u *upload) Next() ([]byte, error) {
 	switch {
 	case err == io.EOF:
 		u.whole = true
+		u.taken.Store(true)
 	case err != nil:
 		u.err = err
 	default:
 		u.keep(p)
+		if u.count == u.x.length {
+			u.taken.Store(true)
+		}
 	}
 	return p, err
 }
