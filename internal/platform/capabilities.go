@@ -49,6 +49,7 @@ func Capabilities(o RolloutOptions) []Capability {
 	return []Capability{
 		programsCapability(),
 		metricsCapability(),
+		gatewayCapability(),
 		rolloutsCapability(o),
 	}
 }

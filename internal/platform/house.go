@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"github.com/fairway-dev/fairway/internal/gateway"
 	"github.com/fairway-dev/fairway/internal/kube/virtual"
 	"github.com/fairway-dev/fairway/internal/ship/lenient"
 	"github.com/fairway-dev/fairway/internal/ship/traffic"
@@ -64,12 +65,16 @@ type House struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Rollouts says how Rollouts are carried out.
 	Rollouts RolloutOptions
+	// Gateway says how traffic is served. Socketless serves none, and knows what would be served all the same (a rehearsal).
+	Gateway    GatewayOptions
+	Socketless bool
 	// NoWebhooks takes the admission webhooks away in place of serving them.
 	NoWebhooks bool
 	// Look is how often what others may change (the serving certificate, the registered APIs) is looked at; 0 = a minute.
 	Look time.Duration
 
 	programs programSink
+	gateway  *gateway.Controller // nil = the capability is off
 }
 
 // RolloutOptions say how Rollouts are carried out. The zero value is how Argo Rollouts does it by default.

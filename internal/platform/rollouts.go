@@ -63,6 +63,9 @@ func setUpRollouts(ctx context.Context, h *House) error {
 	}
 	ship := &rollout.Controller{Events: events, Plugins: plugins{host}, InstanceID: h.Rollouts.InstanceID, FieldOwner: FieldManager,
 		Versions: h.Rollouts.Versions, Workers: h.Rollouts.Workers, Resync: h.Rollouts.Resync, Log: h.Log}
+	if h.gateway != nil {
+		ship.DataPath = dataPath{h.gateway}
+	}
 	if v := h.verifier(os.Getenv); v != nil {
 		ship.Balancers = v
 	}
@@ -70,6 +73,9 @@ func setUpRollouts(ctx context.Context, h *House) error {
 		return err
 	}
 	config := provider.Config{Dial: h.Dial, Secret: analysis.Secrets(m.GetAPIReader()), Namespace: h.Namespace, Revisions: provider.RevisionsOf(m.GetClient())}
+	if h.gateway != nil {
+		config.Evidence = evidenceOf{h.gateway.Evidence}
+	}
 	if h.Dial == nil {
 		config.Proxy = http.ProxyFromEnvironment
 	}

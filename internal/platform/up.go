@@ -39,6 +39,7 @@ type UpOptions struct {
 	NodeListen   bool                 // kubelet endpoints on 127.x.y.z:10250 for other programs
 	Capabilities Switches
 	Rollouts     RolloutOptions
+	Gateway      GatewayOptions
 	// MetricsAddress and HealthAddress are where other programs find /metrics, and /healthz and /readyz; "" = nowhere.
 	MetricsAddress, HealthAddress string
 	Log                           *slog.Logger // nil drops it
@@ -324,7 +325,7 @@ func (c *Cluster) capabilities(ctx context.Context, o UpOptions, on []Capability
 		return err
 	}
 	c.house = &House{Manager: m, Log: c.log, Nodes: c.Engine, Namespace: Namespace, programs: programs,
-		Dial: c.Dialer.DialContext(vnet.From{}), Rollouts: o.Rollouts,
+		Dial: c.Dialer.DialContext(vnet.From{}), Rollouts: o.Rollouts, Gateway: o.Gateway,
 		Listen: func(port int) (net.Listener, error) {
 			return c.Network.Listen(netip.AddrPortFrom(vnet.Process, uint16(port)))
 		}}

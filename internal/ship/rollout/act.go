@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/ship/traffic"
 )
 
 // errStale says that an object has changed since it was decided on: decide anew.
@@ -36,6 +37,8 @@ type actor struct {
 	reports *reporter
 	owner   client.FieldOwner
 	log     *slog.Logger
+	// dataPath is told of weights before they are written; nil = there is none.
+	dataPath traffic.DataPath
 	// ask a plugin in the background; the answer wakes the Rollout.
 	ask func(ro *rollouts.Rollout, c Call)
 	// refused notes that a budget refused to let a pod go.
@@ -171,16 +174,37 @@ func (r *run) patch(op *Op, subresource string) error {
 	obj.SetName(op.Before.GetName())
 	patch := client.RawPatch(types.MergePatchType, raw)
 	r.reports.wrote(obj, "patch")
+	written := r.steer(op)
 	if subresource != "" {
 		err = r.client.SubResource(subresource).Patch(r.ctx, obj, patch, r.owner)
 	} else {
 		err = r.client.Patch(r.ctx, obj, patch, r.owner)
 	}
+	written(obj.GetResourceVersion(), err)
 	if err != nil {
 		return wrap("patching", op.Before, err)
 	}
 	r.keep(obj, changed)
 	return nil
+}
+
+// steer tells a data path of the weights that are about to be written. What it returns is to be told how the write ended. A
+// write that meets a change of the object is decided anew: till then the weights hold, for they are what is wanted.
+func (r *run) steer(op *Op) func(version string, err error) {
+	if r.dataPath == nil || op.Steer == nil {
+		return func(string, error) {}
+	}
+	s := op.Steer
+	written, err := r.dataPath.SetWeights(r.ctx, s.Route, s.CanaryService, s.StableService, s.Weights)
+	if err != nil { // it does not serve the route
+		return func(string, error) {}
+	}
+	return func(version string, err error) {
+		if apierrors.IsConflict(err) {
+			version, err = op.Before.GetResourceVersion(), nil
+		}
+		written(version, err)
+	}
 }
 
 // difference is the JSON merge patch (RFC 7386) from one object to another; empty = none.

@@ -110,7 +110,7 @@ func (c *Controller) SetUp(ctx context.Context, m manager.Manager) error {
 	s, w := &stores{}, &written{}
 	c.observer = observer{stores: s, written: w, versions: c.Versions, dataPath: c.DataPath, instanceID: c.InstanceID}
 	c.metrics = newMetrics(s, c.Events)
-	c.actor = actor{client: m.GetClient(), stores: s, written: w, owner: client.FieldOwner(c.FieldOwner), log: c.Log,
+	c.actor = actor{client: m.GetClient(), stores: s, written: w, owner: client.FieldOwner(c.FieldOwner), log: c.Log, dataPath: c.DataPath,
 		reports: &reporter{events: c.Events, metrics: c.metrics, log: c.Log}, ask: c.ask, refused: c.refused}
 	off := false
 	ctrl, err := controller.New("rollout", m, controller.Options{

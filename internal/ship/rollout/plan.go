@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fairway-dev/fairway/internal/ship/traffic"
 )
 
 // Verb is what an Op does.
@@ -28,10 +30,19 @@ type Op struct {
 	Before, After client.Object
 	Replicas      int32
 	Call          *Call
+	// Steer is what a data path in this process is told before a Patch of a route; nil = nothing.
+	Steer *Steer
 	// Events are told when the Op has been done.
 	Events []Event
 	// Barrier ends the execution of a plan after this Op even if it succeeds: what follows is decided anew.
 	Barrier bool
+}
+
+// Steer is the weights that a Patch of a route is about to give it.
+type Steer struct {
+	Route                        traffic.Ref
+	CanaryService, StableService string
+	Weights                      traffic.Weights
 }
 
 // Event is a Kubernetes Event on the Rollout.

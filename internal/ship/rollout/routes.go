@@ -57,7 +57,7 @@ func (p *pass) route() bool {
 				p.routingFailed(r.Kind(), err.Error())
 				return false
 			}
-			objects = p.write(res.Changes, objects)
+			objects = p.write(in, res.Changes, objects)
 			if verified == nil || res.Verified != nil && !*res.Verified {
 				verified = cmp.Or(res.Verified, verified)
 			}
@@ -250,8 +250,8 @@ func (p *pass) managedRoutes(removals bool) (headers []argo.SetHeaderRoute, mirr
 	return headers, mirrors
 }
 
-// write makes Ops of changes, and returns the objects as they are then.
-func (p *pass) write(changes []traffic.Change, objects traffic.Objects) traffic.Objects {
+// write makes Ops of the changes that carry an intent out, and returns the objects as they are then.
+func (p *pass) write(in traffic.Intent, changes []traffic.Change, objects traffic.Objects) traffic.Objects {
 	if len(changes) == 0 {
 		return objects
 	}
@@ -273,11 +273,24 @@ func (p *pass) write(changes []traffic.Change, objects traffic.Objects) traffic.
 			p.op(Op{Verb: Delete, Before: c.Before})
 			delete(objects, ref)
 		default:
-			p.op(Op{Verb: Patch, Before: c.Before, After: c.After})
+			p.op(Op{Verb: Patch, Before: c.Before, After: c.After, Steer: steer(in, ref)})
 			objects[ref] = c.After
 		}
 	}
 	return objects
+}
+
+// steer is what a data path is told of an intent.
+func steer(in traffic.Intent, route traffic.Ref) *Steer {
+	w := traffic.Weights{Canary: in.Weight, Stable: in.Max - in.Weight}
+	for _, d := range in.Additional {
+		if w.Additional == nil {
+			w.Additional = map[string]int32{}
+		}
+		w.Additional[d.ServiceName] = d.Weight
+		w.Stable -= d.Weight
+	}
+	return &Steer{Route: route, CanaryService: in.CanaryService, StableService: in.StableService, Weights: w}
 }
 
 func (p *pass) routingFailed(kind, message string) {

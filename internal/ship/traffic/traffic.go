@@ -108,8 +108,11 @@ type Weights struct {
 // DataPath is a gateway in this process that Rollouts steer directly, and that knows what it has loaded. Without one, the
 // status of routes says what is in force.
 type DataPath interface {
-	// SetWeights applies weights of a route at once, before they are read back from the API server.
-	SetWeights(ctx context.Context, route Ref, canaryService, stableService string, w Weights) error
+	// SetWeights applies weights of a route at once, before they are written to the API server. They hold until an event of the
+	// route comes that is at or past the write, of which written is to be told when it has ended: the version it made, or the
+	// error for which it is given up, whereupon the weights of the object are in force again. An error says that the route is
+	// not served.
+	SetWeights(ctx context.Context, route Ref, canaryService, stableService string, w Weights) (written func(version string, err error), err error)
 	// LoadedWeights are those that new requests follow; ok is false for a route it does not serve.
 	LoadedWeights(route Ref, canaryService, stableService string) (w Weights, ok bool)
 }

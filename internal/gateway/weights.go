@@ -1,0 +1,168 @@
+package gateway
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+
+	"github.com/fairway-dev/fairway/internal/gateway/config"
+	"github.com/fairway-dev/fairway/internal/gateway/proxy"
+)
+
+// Route names a route whose weights are set, by what it is in the cluster.
+type Route struct {
+	Kind string
+	config.Name
+}
+
+// Weights of a route's two Services, and of further ones.
+type Weights struct {
+	Canary, Stable int32
+	Additional     map[string]int32 // by Service name
+}
+
+// weights are those that were set before the route's object said so. They hold until an event of the object comes that is at
+// or past the write, or the write has failed.
+type weights struct {
+	data *proxy.Gateway
+	log  *slog.Logger
+	tell func(r Route, reason, message string)
+
+	mu     sync.Mutex
+	config *config.Config // in force
+	held   map[config.RuleKey]*held
+}
+
+// held weights of one rule.
+type held struct {
+	route Route
+	// version of the object from which on it says the same; "" = it is not written yet.
+	version string
+}
+
+// rules of a route that send to one of the Services, and how their backends are set.
+func (w *weights) rules(r Route, canary, stable string) []*config.Rule {
+	if w.config == nil {
+		return nil
+	}
+	var out []*config.Rule
+	for _, rule := range w.config.Rules {
+		if rule == nil || rule.Key.Kind != r.Kind || rule.Key.Name != r.Name {
+			continue
+		}
+		for _, b := range rule.Backends {
+			if b.Service == canary || b.Service == stable {
+				out = append(out, rule)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// Set puts weights in force, for the next request. The returned function is to be called when the write of the object has
+// ended: with its resourceVersion, or with the error for which it is given up.
+func (w *weights) Set(r Route, canary, stable string, to Weights) (written func(version string, err error), err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rules := w.rules(r, canary, stable)
+	if len(rules) == 0 {
+		return nil, fmt.Errorf("the gateway serves no rule of %s %s that sends to %s or %s", r.Kind, r.Name, canary, stable)
+	}
+	for _, rule := range rules {
+		set := make([]int32, len(rule.Backends))
+		for i, b := range rule.Backends {
+			additional, other := to.Additional[b.Service]
+			switch {
+			case b.Service == canary:
+				set[i] = to.Canary
+			case b.Service == stable:
+				set[i] = to.Stable
+			case other:
+				set[i] = additional
+			default:
+				set[i] = b.Weight
+			}
+		}
+		if err := w.data.SetWeights(rule.Key, set); err != nil {
+			return nil, err
+		}
+		w.held[rule.Key] = &held{route: r}
+	}
+	return func(version string, err error) { w.written(r, version, err) }, nil
+}
+
+func (w *weights) written(r Route, version string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, h := range w.held {
+		switch {
+		case h.route != r:
+		case err != nil:
+			w.release(key)
+		default:
+			h.version = version
+		}
+	}
+	if err != nil {
+		w.tell(r, "WeightsNotWritten", fmt.Sprintf("the weights of %s could not be written, so those of the object are in force again: %v", r.Kind, err))
+	}
+}
+
+// published takes the Config that was put in force, and the versions of the routes it was made from. Weights that were held
+// are let go of once their object has caught up.
+func (w *weights) published(c *config.Config, versions func(Route) string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.config = c
+	for key, h := range w.held {
+		if h.version != "" && !before(versions(h.route), h.version) {
+			w.release(key)
+		}
+	}
+}
+
+func (w *weights) release(key config.RuleKey) {
+	delete(w.held, key)
+	if err := w.data.SetWeights(key, nil); err != nil {
+		w.log.Debug("weights of a rule that is served no more", "error", err)
+	}
+}
+
+// before compares resource versions of one object, which grow. One that is "" is of an object that is gone: nothing is
+// before it.
+func before(a, b string) bool {
+	x, err := strconv.ParseUint(a, 10, 64)
+	y, other := strconv.ParseUint(b, 10, 64)
+	return err == nil && other == nil && x < y
+}
+
+// Loaded weights of the Services of a route; false when it is not served.
+func (w *weights) Loaded(r Route, canary, stable string) (Weights, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rules := w.rules(r, canary, stable)
+	if len(rules) == 0 {
+		return Weights{}, false
+	}
+	now, ok := w.data.Weights(rules[0].Key)
+	if !ok {
+		return Weights{}, false
+	}
+	out := Weights{}
+	for i, b := range rules[0].Backends {
+		switch b.Service {
+		case canary:
+			out.Canary = now[i]
+		case stable:
+			out.Stable = now[i]
+		default:
+			if out.Additional == nil {
+				out.Additional = map[string]int32{}
+			}
+			out.Additional[b.Service] = now[i]
+		}
+	}
+	return out, true
+}
