@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -384,10 +385,22 @@ func (c *conn) writeDeadline() {
 func (c *conn) abort() {
 	c.closing = true
 	_ = c.flush() // what has been gathered is true, and the missing end tells the rest
-	if t, ok := c.nc.(*net.TCPConn); ok {
+	nc := c.nc
+	for inner := nc; inner != nil; {
+		nc = inner // without TLS's own good-bye, after which a response that ends with the connection would look whole
+		switch o := inner.(type) {
+		case *tls.Conn:
+			inner = o.NetConn()
+		case *handedConn:
+			inner = o.Conn
+		default:
+			inner = nil
+		}
+	}
+	if t, ok := nc.(*net.TCPConn); ok && c.x.response.length == wire.UntilClose {
 		_ = t.SetLinger(0)
 	}
-	_ = c.nc.Close()
+	_ = nc.Close()
 }
 
 // closeIdle implements closer.

@@ -210,7 +210,6 @@ func (x *exchange) failTry(f failure) {
 func (x *exchange) clientFailed() {
 	if e, ok := x.upload.err.(*wire.Error); ok && !x.committed {
 		x.fail(e.Status, Refused, e.What)
-		x.client.abort()
 		return
 	}
 	x.record.Status, x.record.Reason = statusClientGone, ClientGone
@@ -324,5 +323,5 @@ func (x *exchange) coldStart() {
 	if x.held {
 		value = "true"
 	}
-	x.out = append(x.out, match.Header{Name: "X-Keda-Http-Cold-Start", Value: value})
+	x.out = append(x.out, match.Header{Name: "X-KEDA-HTTP-Cold-Start", Value: value})
 }

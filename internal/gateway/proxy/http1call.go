@@ -40,6 +40,7 @@ func (c *http1Call) send(x *exchange, deadline int64) failure {
 	}
 	c.conn = u
 	u.answered, u.uploaded, u.uploadErr = false, nil, nil
+	u.cutOff.Store(false)
 	u.setDeadline(x.g.now(), deadline)
 	if x.ctx != nil {
 		c.stop = context.AfterFunc(x.ctx, func() { _ = u.nc.SetDeadline(past) })
@@ -112,6 +113,7 @@ func (u *upConn) sendRest(x *exchange) {
 		if err != nil && err != io.EOF {
 			// The client will not send the rest: whoever waits for the answer need not.
 			u.uploadErr = err
+			u.cutOff.Store(true)
 			_ = u.nc.SetReadDeadline(past)
 			return
 		}
@@ -206,20 +208,19 @@ func (u *upConn) whole() bool {
 // failed finds out why the head did not come, with the goroutine of the body ended.
 func (u *upConn) failed(x *exchange, f failure) failure {
 	timeout := errors.Is(f.err, os.ErrDeadlineExceeded)
-	if u.uploaded != nil {
-		if u.uploading() {
-			x.client.stopReading()
-			_ = u.nc.SetDeadline(past)
-			<-u.uploaded
-			f.busy = true
-			if timeout {
-				f.reason = TimedOut
-			}
-			return f
+	if u.cutOff.Load() {
+		<-u.uploaded
+		return failure{reason: ClientGone, err: x.upload.err}
+	}
+	if u.uploading() {
+		x.client.stopReading()
+		_ = u.nc.SetDeadline(past)
+		<-u.uploaded
+		f.busy = true
+		if timeout {
+			f.reason = TimedOut
 		}
-		if x.upload.err != nil {
-			return failure{reason: ClientGone, err: x.upload.err}
-		}
+		return f
 	}
 	if timeout {
 		f = failure{reason: TimedOut, err: f.err}

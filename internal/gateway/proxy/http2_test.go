@@ -359,3 +359,31 @@ func TestTLSPassesThroughByServerNameOrEndsHere(t *testing.T) {
 	}
 	h.seen.wait(t, func(r Record) bool { return r.Protocol == "TLS" && r.Host == "through.example.com" && r.Out > 0 })
 }
+
+func TestDrainingLetsStreamsOfHTTP2End(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	h := newHouse(t, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(entered)
+		<-leave
+		_, _ = io.WriteString(w, "done")
+	}))
+	answered := make(chan string, 1)
+	go func() {
+		_, body := get(t, h2c(t), h.url("/"))
+		answered <- body
+	}()
+	<-entered
+	drained := make(chan error, 1)
+	go func() { drained <- h.Drain(context.Background()) }()
+	for h.Ready() {
+		time.Sleep(time.Millisecond)
+	}
+	close(leave)
+	if body := <-answered; body != "done" {
+		t.Errorf("answered %q", body)
+	}
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}

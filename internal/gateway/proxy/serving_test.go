@@ -110,9 +110,8 @@ func endpointOf(a net.Addr, revision string) config.Endpoint {
 // publish puts the Config in force as it is now: rules, hosts and listeners are copied, for those published do not change.
 func (h *house) publish() {
 	h.t.Helper()
+	h.config.Version++
 	c := *h.config
-	c.Version++
-	h.config = &c
 	if problems := h.Publish(&c, match.NewIndex(&c)); len(problems) > 0 {
 		h.t.Fatal(problems[0])
 	}

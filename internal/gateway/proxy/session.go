@@ -46,16 +46,16 @@ func (x *exchange) stickyShare() int {
 	}
 	token := &x.sticky.token
 	shares := x.rule.Backends
-	fractions := x.state.split.Fractions(len(shares))
+	weights := *x.state.weights.Load()
 	for i := range shares {
 		b := shares[i].Backend
-		if b != nil && fractions[i] > 0 && b.Key.Name.String() == token.Backend && len(x.snapshot.backends[b.Index].pool.Endpoints()) > 0 {
+		if b != nil && i < len(weights) && weights[i] > 0 && b.Key.Name.String() == token.Backend && len(x.snapshot.backends[b.Index].pool.Endpoints()) > 0 {
 			return i
 		}
 	}
 	for i := range shares {
 		b := shares[i].Backend
-		if b == nil || fractions[i] == 0 || token.Revision == "" {
+		if b == nil || i >= len(weights) || weights[i] <= 0 || token.Revision == "" {
 			continue
 		}
 		for _, e := range x.snapshot.backends[b.Index].pool.Endpoints() {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/fairway-dev/fairway/internal/gateway/balance"
@@ -34,10 +35,16 @@ type ruleState struct {
 	key     config.RuleKey
 	hash    uint64
 	split   *balance.Split
-	weights []int32            // in force; changed with Gateway.mu held
-	mirrors []*balance.Portion // by the mirror's place
+	weights atomic.Pointer[[]int32] // in force; changed with Gateway.mu held
+	mirrors []*balance.Portion      // by the mirror's place
 	// aborts and delays of its Fault.
 	aborts, delays balance.Portion
+}
+
+// set puts other weights in force.
+func (s *ruleState) set(weights []int32) {
+	s.weights.Store(&weights)
+	s.split.Set(weights)
 }
 
 // SocketError is why a socket is not listened on.
@@ -60,10 +67,13 @@ func (e *SocketError) Unwrap() error { return e.Err }
 
 // Publish puts a Config in force, with its index. Sockets that are new are bound before those that are gone are released;
 // connections on the latter end after their next response. The errors are of sockets that could not be bound: they are
-// tried again at the next Publish, and all else is in force.
+// tried again at the next Publish, and all else is in force. A gateway that drains keeps the Config it has.
 func (g *Gateway) Publish(c *config.Config, index *match.Index) []*SocketError {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.drains.Load() {
+		return nil
+	}
 	next := &snapshot{config: c, index: index, places: make(map[*socket]int, len(c.Sockets)), tls: map[*config.Listener]*tls.Config{}}
 	next.backends = g.carryBackends(c)
 	next.rules = g.carryRules(c)
@@ -73,10 +83,6 @@ func (g *Gateway) Publish(c *config.Config, index *match.Index) []*SocketError {
 				next.tls[l] = serverTLS(l, c.Sockets[i].Protocol, g.log)
 			}
 		}
-	}
-	if g.drains.Load() {
-		g.current.Store(next)
-		return nil
 	}
 	bound, problems := g.bind(c)
 	for i := range c.Sockets {
@@ -129,26 +135,29 @@ func (g *Gateway) carryBackends(c *config.Config) []*backend {
 func (g *Gateway) carryRules(c *config.Config) []*ruleState {
 	states := make([]*ruleState, len(c.Rules))
 	next := make(map[config.RuleKey]*ruleState, len(c.Rules))
+	overrides := map[config.RuleKey][]int32{} // those of rules that are still there
 	for i, r := range c.Rules {
 		weights := make([]int32, len(r.Backends))
 		for j := range r.Backends {
 			weights[j] = r.Backends[j].Weight
 		}
 		if set, ok := g.overrides[anyGateway(r.Key)]; ok && len(set) == len(weights) {
+			overrides[anyGateway(r.Key)] = set
 			weights = slices.Clone(set)
 		}
 		old := g.rules[r.Key]
 		if old == nil {
 			hash := balance.Hash(r.Key.Kind + "/" + r.Key.Name.String() + "/" + r.Key.Rule)
-			old = &ruleState{key: r.Key, hash: hash, weights: weights, split: balance.NewSplit(mix(g.options.Seed^hash)>>1, weights)}
-		} else if !slices.Equal(old.weights, weights) {
-			old.weights = weights
-			old.split.Set(weights)
+			old = &ruleState{key: r.Key, hash: hash, split: balance.NewSplit(mix(g.options.Seed^hash)>>1, weights)}
+			old.weights.Store(&weights)
+		} else if !slices.Equal(*old.weights.Load(), weights) {
+			old.set(weights)
 		}
 		state := old
 		if len(state.mirrors) != len(r.Mirrors) {
 			// Requests that began before read the old slice: the state is replaced, with the same split.
-			state = &ruleState{key: r.Key, hash: old.hash, weights: weights, split: old.split, mirrors: slices.Clone(old.mirrors)}
+			state = &ruleState{key: r.Key, hash: old.hash, split: old.split, mirrors: slices.Clone(old.mirrors)}
+			state.weights.Store(&weights)
 			state.mirrors = state.mirrors[:min(len(state.mirrors), len(r.Mirrors))]
 			for len(state.mirrors) < len(r.Mirrors) {
 				state.mirrors = append(state.mirrors, &balance.Portion{})
@@ -156,7 +165,7 @@ func (g *Gateway) carryRules(c *config.Config) []*ruleState {
 		}
 		states[i], next[r.Key] = state, state
 	}
-	g.rules = next
+	g.rules, g.overrides = next, overrides
 	return states
 }
 
@@ -195,15 +204,14 @@ func (g *Gateway) SetWeights(key config.RuleKey, weights []int32) error {
 		if anyGateway(r.Key) != key {
 			continue
 		}
-		state := g.rules[r.Key]
-		state.weights = make([]int32, len(r.Backends))
+		next := make([]int32, len(r.Backends))
 		for i := range r.Backends {
-			state.weights[i] = r.Backends[i].Weight
+			next[i] = r.Backends[i].Weight
 		}
 		if weights != nil {
-			copy(state.weights, weights)
+			copy(next, weights)
 		}
-		state.split.Set(state.weights)
+		g.rules[r.Key].set(next)
 	}
 	return nil
 }
@@ -215,7 +223,7 @@ func (g *Gateway) Weights(key config.RuleKey) ([]int32, bool) {
 	key = anyGateway(key)
 	for _, r := range g.current.Load().config.Rules {
 		if anyGateway(r.Key) == key {
-			return slices.Clone(g.rules[r.Key].weights), true
+			return slices.Clone(*g.rules[r.Key].weights.Load()), true
 		}
 	}
 	return nil, false

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairway-dev/fairway/internal/gateway/config"
@@ -32,6 +33,8 @@ type upConn struct {
 
 	uploaded  chan struct{} // closed when the goroutine that sends the body ends; nil = there is none
 	uploadErr error
+	// cutOff: the client will not send the rest of the body.
+	cutOff atomic.Bool
 }
 
 // past is a deadline that wakes whoever waits.
