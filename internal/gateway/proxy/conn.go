@@ -53,6 +53,7 @@ type conn struct {
 	bodyBegan       int64
 	bodyRead        int64
 
+	stopped atomic.Bool // nobody reads the body any more
 	// idle is since when it waits for a request; 0 = one is under way, -1 = closed.
 	idle     atomic.Int64
 	tunneled io.Closer // what it was tunneled to
@@ -222,6 +223,9 @@ func (c *conn) Read(p []byte) (int, error) {
 		allowed := c.bodyBegan + int64(bodyGrace) + c.bodyRead*int64(time.Second)/bodyRate
 		c.setReadDeadline(min(allowed, now+int64(idleTimeout)), int64(time.Second))
 	}
+	if c.stopped.Load() { // asked after the deadline was set: whoever stops sets his own after that
+		return 0, os.ErrDeadlineExceeded
+	}
 	n, err := c.nc.Read(p)
 	if c.phase == waitsForBody {
 		c.bodyRead += int64(n)
@@ -244,6 +248,7 @@ func (c *conn) setReadDeadline(want, slack int64) {
 // stopReading implements client.
 func (c *conn) stopReading() {
 	c.closing = true
+	c.stopped.Store(true)
 	_ = c.nc.SetReadDeadline(past)
 }
 

@@ -114,7 +114,7 @@ func (u *upConn) sendRest(x *exchange) {
 			// The client will not send the rest: whoever waits for the answer need not.
 			u.uploadErr = err
 			u.cutOff.Store(true)
-			_ = u.nc.SetReadDeadline(past)
+			_ = u.nc.Close()
 			return
 		}
 		w = appendBody(w[:0], x, p, err)
@@ -178,6 +178,9 @@ func (u *upConn) readHead(x *exchange) failure {
 	x.response.length, x.response.declared, x.response.body = u.resp.Length, u.resp.Declared, &u.body
 	if !u.whole() {
 		u.setDeadline(0, 0) // the body may take as long as it likes
+		if x.ctx != nil && x.ctx.Err() != nil {
+			_ = u.nc.SetDeadline(past) // it was given up just before
+		}
 	}
 	if r := x.rule.Retry; r != nil && slices.Contains(r.Codes, u.resp.Status) && u.uploading() && x.upload.taken.Load() {
 		// This answer may be tried again, once the goroutine that has just sent the last of the body knows that it has.
