@@ -35,6 +35,7 @@ func commands() []func(Streams) *cobra.Command {
 		controllerCommand,
 		metricsCommand,
 		rolloutsCommand,
+		gatewayCommand,
 		whyCommand,
 		loadCommand,
 		statusCommand,

@@ -204,7 +204,9 @@ func (c *Controller) step(ctx context.Context) {
 		in := c.input()
 		in.Now = time.Now()
 		in.Addresses, in.AddressProblems = assign(in.Gateways, c.options.Pool)
-		in.IngressAddresses = []netip.Addr{entrance(c.options.Pool)}
+		if len(in.Ingresses)+len(in.Foreign) > 0 {
+			in.IngressAddresses = []netip.Addr{entrance(c.options.Pool)}
+		}
 		in.IngressHTTPPort, in.IngressHTTPSPort = c.options.IngressHTTPPort, c.options.IngressHTTPSPort
 		out := compile.Compile(in)
 		fresh := c.last == nil || out.Config != c.last.Config

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"strconv"
@@ -26,6 +27,7 @@ import (
 
 	fairway "github.com/fairway-dev/fairway/api/v1alpha1"
 	"github.com/fairway-dev/fairway/internal/gateway"
+	"github.com/fairway-dev/fairway/internal/gateway/admin"
 	"github.com/fairway-dev/fairway/internal/gateway/compile"
 	"github.com/fairway-dev/fairway/internal/gateway/config"
 	"github.com/fairway-dev/fairway/internal/gateway/evidence"
@@ -109,7 +111,39 @@ func setUpGateway(ctx context.Context, h *House) error {
 	if err := h.Manager.Add(manager.RunnableFunc(func(ctx context.Context) error { return makeClass(ctx, h.Manager.GetClient()) })); err != nil {
 		return err
 	}
+	if h.AdminDir != "" {
+		if err := h.serveAdmin(c); err != nil {
+			return err
+		}
+	}
 	return register(ctrlmetrics.Registry, c.Collectors())
+}
+
+// adminHeadWithin bounds how long a question may take to arrive.
+const adminHeadWithin = 10 * time.Second
+
+// serveAdmin answers questions about the gateway on a port of 127.0.0.1, to whoever can read the file with the key.
+func (h *House) serveAdmin(c *gateway.Controller) error {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("a port for questions about the gateway: %w", err)
+	}
+	access, err := admin.NewAccess(l.Addr().String())
+	if err == nil {
+		err = access.Write(h.AdminDir)
+	}
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	server := &http.Server{Handler: access.Guard(admin.Handler(c)), ReadHeaderTimeout: adminHeadWithin}
+	return h.Manager.Add(everywhere{func(ctx context.Context) error {
+		stop := context.AfterFunc(ctx, func() { server.Close() })
+		defer stop()
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	}})
 }
 
 func foreignClasses(o GatewayOptions) []string {

@@ -68,6 +68,8 @@ type House struct {
 	// Gateway says how traffic is served. Socketless serves none, and knows what would be served all the same (a rehearsal).
 	Gateway    GatewayOptions
 	Socketless bool
+	// AdminDir is where the file is written that lets questions about the gateway be asked; "" = none are answered.
+	AdminDir string
 	// NoWebhooks takes the admission webhooks away in place of serving them.
 	NoWebhooks bool
 	// Look is how often what others may change (the serving certificate, the registered APIs) is looked at; 0 = a minute.
