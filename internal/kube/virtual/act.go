@@ -147,11 +147,7 @@ func (e *Engine) settle(ctx context.Context, r *podRecord, sent, version string,
 		return // the cache will tell
 	case apierrors.IsConflict(err):
 		e.counters.Conflicts++
-		if remove { // another object of the same name
-			r.state.Removed = true
-			return
-		}
-		if r.obj.ResourceVersion == sent {
+		if remove || r.obj.ResourceVersion == sent {
 			r.retryAt = now.Add(conflictWait) // or when the newer object arrives
 		}
 	default:

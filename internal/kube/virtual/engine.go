@@ -225,6 +225,7 @@ type podRecord struct {
 	queued     bool
 	ours       string // resourceVersion of our latest write, whose echo tells nothing new
 	await      bool   // our write is not in the cache yet
+	held       bool   // a decision was made meanwhile, so its echo needs another
 	want       v1.PodStatus
 	write      bool // want is to be written
 	remove     bool // the object is to be deleted
@@ -309,7 +310,7 @@ func (e *Engine) hookAnswered(pod *v1.Pod, container string, kind HookKind, err 
 // planWrite compares what should be shown with what is, and queues a request or says when to look again.
 func (e *Engine) planWrite(r *podRecord, in *Inputs, plan Plan, now time.Time) time.Time {
 	r.write, r.remove = false, false
-	if r.await || r.state.Removed {
+	if r.held = r.await; r.await || r.state.Removed {
 		return time.Time{}
 	}
 	if now.Before(r.retryAt) {

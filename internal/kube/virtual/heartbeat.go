@@ -144,18 +144,20 @@ func (e *Engine) nodeStatusRequest(n *nodeRecord) func(context.Context) func() e
 		status["allocatable"], status["capacity"] = shape, shape
 	}
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": n.obj.UID}, "status": status})
+	uid := n.obj.UID
 	return func(ctx context.Context) func() error {
+		var updated *v1.Node
 		if err == nil {
-			_, err = e.opts.Client.CoreV1().Nodes().Patch(ctx, n.name, types.MergePatchType, body, metav1.PatchOptions{}, "status")
+			updated, err = e.opts.Client.CoreV1().Nodes().Patch(ctx, n.name, types.MergePatchType, body, metav1.PatchOptions{}, "status")
 		}
 		return func() error {
-			if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			if apierrors.IsNotFound(err) || n.obj == nil || n.obj.UID != uid {
 				return nil // deleted, or another node of the same name
 			}
 			n.dirty = n.dirty || err != nil
 			if err == nil {
 				e.counters.NodeWrites++
-				n.reported = time.Now()
+				n.reported, n.written = time.Now(), updated.ResourceVersion
 				if n.recovering {
 					e.recovered(n, time.Now())
 				}

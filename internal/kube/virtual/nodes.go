@@ -36,6 +36,7 @@ type nodeRecord struct {
 	launched     time.Time
 	elsewhere    bool      // another kubelet renews its lease: not ours after all
 	reported     time.Time // when its status was last written
+	written      string    // resourceVersion of that write; "" before the first
 	silent       bool      // the kubelet does not talk: nothing is decided or written for its pods
 	dark         bool      // its programs do not serve either
 	recovering   bool      // silent until its status says Ready again
@@ -49,6 +50,7 @@ type nodeRecord struct {
 	again             timer // a refused request
 	evict             timer // the eviction manager's next look
 	stage             staged
+	staged            bool // stages have the node: the native engine does not write its status
 	memory            Pressure
 	starts, lookAfter int // containers started since the last look at memory, and how many make the next
 	creating          bool
@@ -79,8 +81,10 @@ func (e *Engine) adopt() {
 	defer e.mu.Unlock()
 	e.started = true
 	e.chooseHeartbeat()
-	for _, n := range e.nodeObjects() {
-		e.adoptNode(n)
+	for _, obj := range e.nodeObjects() {
+		if n := e.adoptNode(obj); n != nil {
+			e.follow(n, time.Now())
+		}
 	}
 	keys := make([]types.NamespacedName, 0, len(e.records))
 	for k := range e.records {
@@ -317,6 +321,7 @@ func (n *nodeRecord) run(ctx context.Context, e *Engine) {
 		return
 	}
 	n.retry = 0
+	e.correct(n)
 	if n.creating || n.delete || n.dirty && n.obj != nil || n.beat {
 		e.enqueueNode(n)
 	}
@@ -347,8 +352,11 @@ func (n *nodeRecord) request(e *Engine) func(context.Context) func() error {
 		n.creating = false
 		obj := nodeObject(&n.group.spec, n.name, n.zone, n.index, n.boot, e.opts.Seed, e.opts.KubeletVersion, n.group.features, time.Now())
 		return func(ctx context.Context) func() error {
-			_, err := nodes.Create(ctx, obj, metav1.CreateOptions{})
+			created, err := nodes.Create(ctx, obj, metav1.CreateOptions{})
 			return func() error {
+				if err == nil {
+					n.written = created.ResourceVersion
+				}
 				if apierrors.IsAlreadyExists(err) {
 					err = nil
 				}
@@ -402,27 +410,35 @@ func (e *Engine) seeNode(obj *v1.Node) {
 			return
 		}
 		n = e.adoptNode(obj)
-		n.dirty = len(obj.Status.Conditions) == 0
-		if n.dirty {
-			e.enqueueNode(n)
-		}
 	}
 	fresh = fresh || n.obj == nil
 	n.obj = obj
-	now := time.Now()
-	if e.stageNode(n, now) {
-		n.dirty = false
-	} else if !n.silent && n.instance && !n.dirty && apiReady(obj) != n.health.Ready && !n.busy {
-		n.dirty = true // somebody else wrote our condition: say what is true
+	e.follow(n, time.Now())
+	if fresh {
+		e.placeOn(n)
 	}
+}
+
+// follow does what a new version of a Node asks for: stages, a status that is not true, the end of a lost instance.
+func (e *Engine) follow(n *nodeRecord, now time.Time) {
+	if n.staged = e.stageNode(n, now); n.staged {
+		n.dirty = false
+	}
+	e.correct(n)
 	if n.dirty {
 		e.enqueueNode(n)
 	}
 	e.checkInstance(n, now)
 	e.checkCalm(now)
-	if fresh {
-		e.placeOn(n)
+}
+
+// correct has the status of a node written when the API shows none, or shows as its readiness what somebody else wrote. While
+// a request is in flight it waits: run asks again. Versions older than our latest write say nothing.
+func (e *Engine) correct(n *nodeRecord) {
+	if n.obj == nil || n.staged || n.silent || !n.instance || n.busy || !newer(n.obj.ResourceVersion, n.written) {
+		return
 	}
+	n.dirty = n.dirty || len(n.obj.Status.Conditions) == 0 || apiReady(n.obj) != n.health.Ready
 }
 
 // placeOn takes up pods that were bound before their node was known.

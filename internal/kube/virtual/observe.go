@@ -96,7 +96,7 @@ func (e *Engine) seePod(pod *v1.Pod) {
 
 // stillMoving reports whether the echo of our own write needs another decision: something else waits to be written.
 func (s *PodState) stillMoving(r *podRecord) bool {
-	return s == nil || !s.Ended.IsZero() || r.obj.DeletionTimestamp != nil || r.timer.index == 0
+	return s == nil || r.held || !s.Ended.IsZero() || r.obj.DeletionTimestamp != nil || r.timer.index == 0
 }
 
 // newer compares resource versions, which are numbers in Kubernetes' own storage.

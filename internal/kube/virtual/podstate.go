@@ -193,6 +193,9 @@ func (c *Container) spec(pod *v1.Pod) *v1.Container {
 // started reports whether a running container counts as started: its startup probe, if any, has passed.
 func (c *Container) started() bool { return c.Run == RunRunning && c.StartupDone }
 
+// ending reports an end that is due and has not been carried out yet: a kill that nothing takes back.
+func (c *Container) ending(now time.Time) bool { return !c.End.At.IsZero() && !c.End.At.After(now) }
+
 // ready is the container's own contribution to the pod's readiness.
 func (c *Container) ready() bool {
 	if c.Kind == KindInit {

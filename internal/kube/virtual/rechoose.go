@@ -44,7 +44,7 @@ func (e *Engine) rechoose(r *podRecord, now time.Time) {
 func (d *decider) rechoose(now time.Time) {
 	for i := range d.s.Containers {
 		c := &d.s.Containers[i]
-		if c.Run != RunRunning || c.Killing {
+		if c.Run != RunRunning || c.Killing || c.ending(now) {
 			continue
 		}
 		m := d.in.Behaviour.Choose(Choice{Pod: d.pod, Container: c.spec(d.pod), Init: c.Kind == KindInit, Restart: c.Restarts,

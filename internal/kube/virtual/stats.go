@@ -136,7 +136,7 @@ func (e *Engine) Recheck(namespace, name string) {
 	d := decider{s: r.state, in: &in, pod: r.obj}
 	for i := range r.state.Containers {
 		c := &r.state.Containers[i]
-		if c.Run != RunRunning || c.Killing {
+		if c.Run != RunRunning || c.Killing || c.ending(now) {
 			continue
 		}
 		if c.End.Reason == reasonOOMKilled {
