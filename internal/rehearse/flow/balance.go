@@ -69,7 +69,9 @@ func (s *System) countZones(sv *service) int {
 func (s *System) spreadZones(sv *service, serving float64) bool {
 	total := 0.0
 	for _, e := range sv.in {
-		total += s.edges[e].rate
+		if s.edges[e].via == nil {
+			total += s.edges[e].rate
+		}
 	}
 	if total <= 0 {
 		return false
@@ -83,6 +85,9 @@ func (s *System) spreadZones(sv *service, serving float64) bool {
 		share := 0.0
 		for _, e := range sv.in {
 			ed := &s.edges[e]
+			if ed.via != nil {
+				continue
+			}
 			for _, z := range s.byZone {
 				from := s.callersIn(ed, sv, z)
 				here := sv.zone[z] * serving
@@ -145,7 +150,7 @@ func (s *System) spreadConnections(sv *service) bool {
 	total, any := 0.0, false
 	for k, e := range sv.in {
 		ed := &s.edges[e]
-		if s.sourceSeen(sv, k) {
+		if ed.via != nil || s.sourceSeen(sv, k) {
 			continue
 		}
 		rate := s.sourceRate(sv, ed)

@@ -17,10 +17,11 @@ func (s *System) view(e *edge, delay float64) callView {
 	to := &s.services[e.to]
 	rt := &to.routes[e.toRoute]
 	timeout := s.timeout(e)
-	v := callView{fail: to.refused, mean: to.refused * delay, second: to.refused * delay * delay}
+	missed := to.missed(e)
+	v := callView{fail: missed, mean: missed * delay, second: missed * delay * delay}
 	for i := range to.groups {
 		g := &to.groups[i]
-		w := g.share * float64(g.n)
+		w := g.part(e) * float64(g.n)
 		if w <= 0 {
 			continue
 		}
@@ -45,6 +46,9 @@ func (s *System) view(e *edge, delay float64) callView {
 	}
 	if onError {
 		v.retry += max(0, v.fail-v.late)
+	}
+	if e.via != nil {
+		return s.again(e, v)
 	}
 	return v
 }
@@ -72,6 +76,25 @@ func Attempts(p float64, retries int, budget float64) float64 {
 
 // look brings an edge up to date with its callee. It returns the change of its attempts.
 func (s *System) look(e *edge) float64 {
+	if e.via == nil {
+		return s.lookOn(e)
+	}
+	// The client's tries first; those of the gateway come on top of them.
+	before := e.attempts
+	e.attempts = e.users
+	moved := s.lookOn(e)
+	e.users = e.attempts
+	e.attempts *= e.via.tries
+	if e.via.moving {
+		e.seen = -1
+	}
+	if e.via.retry.Attempts == 0 {
+		return moved
+	}
+	return max(moved, change(before, e.attempts))
+}
+
+func (s *System) lookOn(e *edge) float64 {
 	to := &s.services[e.to]
 	delay := s.delay(e, to)
 	view := s.view(e, delay)

@@ -187,6 +187,9 @@ type Load struct {
 	Connections int
 	// Zones gives the share of callers by zone for Balance Zone; empty means even over the zones with pods.
 	Zones []ZoneShare
+	// Routed requests come through a gateway: where they go is said by SetPaths, and until then they all fail. Service is then
+	// the one whose routes Mix names.
+	Routed bool
 }
 
 // RouteShare is the weight of a route.

@@ -42,9 +42,9 @@ type cell struct {
 // loadCell counts the requests of one route of a load.
 type loadCell struct {
 	draws   uint64
-	drawn   float64 // time up to which arrivals are drawn
-	arrived int64
-	taken   int64
+	weight  float64 // in the mix
+	edges   []int   // one, or if the load is routed as many as there are ways
+	own     answers // of the gateway
 	counts  Counts
 	latency account
 }
@@ -112,16 +112,13 @@ func (s *System) totals(sv *service, g *group) {
 	}
 }
 
-// arrivals brings the drawn arrivals of a load's route up to now.
-func (s *System) arrivals(l *load, k int) *loadCell {
-	c := &l.cells[k]
-	if h := s.now - c.drawn; h > 0 {
-		e := &s.edges[l.edges[k]]
-		d := drawsAt(c.draws, int64(math.Round(c.drawn*1e9)))
-		c.arrived += d.poisson(l.rate*e.weight*h, l.gapScv())
-		c.drawn = s.now
+// arrivals brings the drawn arrivals of a load's edge up to now.
+func (s *System) arrivals(l *load, e *edge) {
+	if h := s.now - e.drawn; h > 0 {
+		d := drawsAt(e.coming, int64(math.Round(e.drawn*1e9)))
+		e.arrived += d.poisson(l.rate*e.weight*h, l.gapScv())
+		e.drawn = s.now
 	}
-	return c
 }
 
 // closeLoad accounts for the requests of a load up to now.
@@ -130,35 +127,44 @@ func (s *System) closeLoad(l *load) {
 	if h <= 0 {
 		return
 	}
-	for k, i := range l.edges {
-		e := &s.edges[i]
-		c := s.arrivals(l, k)
-		offered := c.arrived - c.taken
-		c.taken = c.arrived
-		left, mean, _ := e.total.cut(l.spec.GiveUp.Seconds())
+	for k := range l.cells {
+		c := &l.cells[k]
+		d := drawsAt(mix(c.draws), int64(math.Round(l.since*1e9)))
+		if l.spec.Routed {
+			s.closeRouted(l, c, &d)
+			continue
+		}
+		e := &s.edges[c.edges[0]]
+		s.arrivals(l, e)
+		offered := e.arrived - e.closed
+		e.closed = e.arrived
+		_, mean, _ := e.total.cut(l.spec.GiveUp.Seconds())
 		before := c.counts.Inside
 		inside := int64(math.Round(l.rate * e.weight * mean))
 		inside = min(max(0, inside), before+offered)
-		d := drawsAt(mix(c.draws), int64(math.Round(l.since*1e9)))
-		ended := before + offered - inside
-		rest := ended
-		var got Counts
-		got.Abandoned = d.binomial(rest, left)
-		rest -= got.Abandoned
-		got.Rejected = d.binomial(rest, min(1, e.reject))
-		rest -= got.Rejected
-		if e.reject < 1 {
-			got.Failed = d.binomial(rest, min(1, max(0, e.fail-e.reject)/(1-e.reject)))
-		}
-		got.Served = rest - got.Failed
+		got := s.ended(l, e, c, before+offered-inside, &d)
 		got.Offered = offered
 		got.Inside = inside - before
 		c.counts.add(got)
-		if got.Served > 0 {
-			s.served(l, e, &c.latency, float64(got.Served))
-		}
 	}
 	l.since = s.now
+}
+
+// ended draws what became of requests that went over an edge.
+func (s *System) ended(l *load, e *edge, c *loadCell, rest int64, d *draws) (got Counts) {
+	left, _, _ := e.total.cut(l.spec.GiveUp.Seconds())
+	got.Abandoned = d.binomial(rest, left)
+	rest -= got.Abandoned
+	got.Rejected = d.binomial(rest, min(1, e.reject))
+	rest -= got.Rejected
+	if e.reject < 1 {
+		got.Failed = d.binomial(rest, min(1, max(0, e.fail-e.reject)/(1-e.reject)))
+	}
+	got.Served = rest - got.Failed
+	if got.Served > 0 {
+		s.served(l, e, &c.latency, float64(got.Served))
+	}
+	return got
 }
 
 // served adds the latencies of good replies to a load. Those after a retry come later by the failed attempts before.
@@ -193,13 +199,13 @@ func (s *System) closeCounts(sv *service) {
 	for r := range sv.routes {
 		offered := s.attempts(sv, r, h, from)
 		d := drawsAt(mix(sv.cells[r].draws), from)
-		refused := d.binomial(offered, sv.refused)
+		refused := d.binomial(offered, s.refusedOf(sv, r))
 		rest, weight := offered-refused, 0.0
 		for rev := range sv.revs {
-			weight += sv.revShare(rev)
+			weight += s.revShare(sv, r, rev)
 		}
 		for rev := range sv.revs {
-			w := sv.revShare(rev)
+			w := s.revShare(sv, r, rev)
 			n := rest
 			if rev < len(sv.revs)-1 {
 				n = 0
@@ -218,7 +224,11 @@ func (s *System) closeCounts(sv *service) {
 	}
 }
 
-func (sv *service) revShare(rev int) float64 {
+// revShare is the share of a route's requests that a revision gets.
+func (s *System) revShare(sv *service, r, rev int) float64 {
+	if sv.routed > 0 {
+		return s.routedShare(sv, r, rev)
+	}
 	sum := 0.0
 	for i := range sv.groups {
 		if g := &sv.groups[i]; g.rev == rev {
@@ -239,15 +249,12 @@ func (s *System) attempts(sv *service, r int, h float64, from int64) int64 {
 		d := drawsAt(e.draws, from)
 		n := int64(0)
 		if e.load >= 0 {
-			l := &s.loads[e.load]
-			for i, id := range l.edges {
-				if id == k {
-					c := s.arrivals(l, i)
-					n = c.arrived - e.taken
-					e.taken = c.arrived
-				}
-			}
-			if e.attempts > 1 {
+			s.arrivals(&s.loads[e.load], e)
+			n = e.arrived - e.taken
+			e.taken = e.arrived
+			if e.via != nil {
+				n = s.passed(sv, e, n, h, &d)
+			} else if e.attempts > 1 {
 				n += d.poisson(e.rate*(1-1/e.attempts)*h, 1)
 			}
 		} else {

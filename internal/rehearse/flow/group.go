@@ -2,6 +2,7 @@ package flow
 
 import (
 	"math"
+	"slices"
 )
 
 const (
@@ -17,7 +18,8 @@ const (
 type group struct {
 	rev     int
 	n       int
-	share   float64 // of the service's arrivals, a pod
+	share   float64   // of the service's arrivals, a pod
+	by      []float64 // of each column's, when requests come through a gateway
 	cores   float64
 	limit   float64 // cores for requests, 0 none
 	factor  float64 // on CPU
@@ -134,7 +136,10 @@ func (s *System) gather(sv *service) {
 			serving++
 		}
 	}
-	if serving == 0 {
+	switch {
+	case sv.routed > 0:
+		s.blend(sv)
+	case serving == 0:
 		sv.refused = 1
 	}
 	for i, id := range sv.pods {
@@ -156,6 +161,10 @@ func (s *System) gather(sv *service) {
 		g := group{rev: p.spec.Revision, share: s.shares[i], cores: p.cores,
 			factor: rev.CPUFactor * warm * slow, latency: rev.LatencyFactor, errors: rev.Errors,
 			down: p.spec.Down || !p.spec.Running, serving: p.spec.Serving, ground: ground, x0: p.x, v0: p.spread, peak: p.peak}
+		if sv.routed > 0 {
+			columns := sv.routed + 1
+			g.by = sv.by[i*columns : (i+1)*columns : (i+1)*columns]
+		}
 		if l := p.spec.CPULimitCores; l > 0 {
 			g.limit = l - ground
 		}
@@ -178,7 +187,7 @@ func (sv *service) place(g *group) int {
 	for i := len(sv.groups) - 1; i >= 0; i-- {
 		o := &sv.groups[i]
 		if o.rev == g.rev && o.share == g.share && o.cores == g.cores && o.limit == g.limit && o.factor == g.factor &&
-			o.down == g.down && o.serving == g.serving && o.x0 == g.x0 && o.v0 == g.v0 && o.latency == g.latency && o.ground == g.ground {
+			o.down == g.down && o.serving == g.serving && o.x0 == g.x0 && o.v0 == g.v0 && o.latency == g.latency && o.ground == g.ground && slices.Equal(o.by, g.by) {
 			o.n++
 			o.peak = max(o.peak, g.peak)
 			return i

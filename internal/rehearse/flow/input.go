@@ -45,8 +45,8 @@ func (s *System) SetUsers(load int, users float64) error {
 // SetMix sets the weights of the routes of a load, in the order of Load.Mix.
 func (s *System) SetMix(load int, weights ...float64) error {
 	l := &s.loads[load]
-	if len(weights) != len(l.edges) {
-		return fmt.Errorf("load %s: %d weights for a mix of %d routes", l.spec.Name, len(weights), len(l.edges))
+	if len(weights) != len(l.cells) {
+		return fmt.Errorf("load %s: %d weights for a mix of %d routes", l.spec.Name, len(weights), len(l.cells))
 	}
 	sum := 0.0
 	for _, w := range weights {
@@ -59,10 +59,10 @@ func (s *System) SetMix(load int, weights ...float64) error {
 		return fmt.Errorf("load %s: all weights are zero", l.spec.Name)
 	}
 	for i, w := range weights {
-		if e := &s.edges[l.edges[i]]; e.weight != w/sum {
+		if c := &l.cells[i]; c.weight != w/sum {
 			s.closeLoad(l)
-			e.weight = w / sum
-			s.unsolved = true
+			c.weight = w / sum
+			s.weighCell(c)
 		}
 	}
 	return nil
@@ -190,6 +190,7 @@ func (s *System) RemovePod(id PodID) {
 	if i := slices.Index(sv.pods, id); i >= 0 {
 		sv.pods = slices.Delete(sv.pods, i, i+1)
 	}
+	s.forget(sv, id)
 	*pd = pod{}
 	s.free = append(s.free, id)
 }

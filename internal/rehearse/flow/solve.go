@@ -192,6 +192,11 @@ func (s *System) timeout(e *edge) float64 {
 	if e.call.Timeout > 0 {
 		return e.call.Timeout.Seconds()
 	}
+	if e.via != nil && e.via.timeout > 0 {
+		if t := s.client(e).Timeout.Seconds(); t <= 0 || e.via.timeout < t {
+			return e.via.timeout
+		}
+	}
 	return s.client(e).Timeout.Seconds()
 }
 
@@ -257,7 +262,7 @@ func (s *System) stations(sv *service) {
 	s.touch(sv)
 	if sv.regroup {
 		s.gather(sv)
-	} else if sv.model.Balance >= Connection {
+	} else if sv.model.Balance >= Connection || sv.routed > 0 {
 		s.ungroup(sv)
 		s.gather(sv)
 	}

@@ -23,6 +23,7 @@ type System struct {
 	services []service
 	loads    []load
 	edges    []edge
+	vias     []*via // of routed loads, in the order in which they came up
 	nodes    []node // index NodeID−1
 	pods     []pod
 	free     []PodID
@@ -87,6 +88,10 @@ type service struct {
 	throttled bool
 	draws     uint64
 	worst     float64 // sum over what callers see, to tell a change
+	// Of services that requests reach through a gateway: the columns of group.by are the calls that do not, then each via.
+	routed  int
+	by      []float64 // of all groups
+	refusal []float64 // share that finds no pod, or one that is down, by column
 }
 
 type route struct {
@@ -118,7 +123,16 @@ type edge struct {
 	total       moments // whole call, retries included
 	draws       uint64
 	counts      EdgeCounts
-	taken       int64 // of the load's arrivals
+	// Of a load:
+	cell    int // place in its mix
+	via     *via
+	column  int     // of the callee's groups' shares
+	users   float64 // tries of the client, those of the gateway left out
+	coming  uint64  // draws of its arrivals
+	drawn   float64 // time up to which arrivals are drawn
+	arrived int64
+	taken   int64 // by the service
+	closed  int64 // by the load
 }
 
 type load struct {
@@ -272,7 +286,7 @@ func (s *System) connect() {
 	s.edges = nil
 	s.feedback = false
 	for i := range s.services {
-		s.services[i].in = s.services[i].in[:0]
+		s.services[i].in, s.services[i].routed = s.services[i].in[:0], 0
 	}
 	add := func(e edge) {
 		from := "load"
@@ -282,10 +296,11 @@ func (s *System) connect() {
 			from = s.services[e.from].name + "/" + s.services[e.from].routes[e.route].name
 		}
 		e.draws = stream(s.seed, "call "+from, s.services[e.to].name+"/"+s.services[e.to].routes[e.toRoute].name)
-		e.attempts, e.seen = 1, -1
+		e.attempts, e.users, e.seen, e.drawn = 1, 1, -1, s.now
 		for _, o := range old {
-			if o.load == e.load && o.from == e.from && o.route == e.route && o.to == e.to && o.toRoute == e.toRoute {
-				e.attempts, e.fail, e.counts, e.taken = o.attempts, o.fail, o.counts, o.taken
+			if o.load == e.load && o.from == e.from && o.route == e.route && o.to == e.to && o.toRoute == e.toRoute && o.cell == e.cell && o.via == e.via {
+				e.attempts, e.users, e.fail, e.counts = o.attempts, o.users, o.fail, o.counts
+				e.drawn, e.arrived, e.taken, e.closed = o.drawn, o.arrived, o.taken, o.closed
 			}
 		}
 		s.services[e.to].in = append(s.services[e.to].in, len(s.edges))
@@ -305,12 +320,17 @@ func (s *System) connect() {
 		l.cells = make([]loadCell, len(mix))
 		copy(l.cells, cells)
 		for k, m := range mix {
-			l.edges = append(l.edges, len(s.edges))
-			if l.cells[k].latency.sketch == nil {
-				l.cells[k].latency.sketch = new(sketch.Sketch)
+			c := &l.cells[k]
+			if c.latency.sketch == nil {
+				c.latency.sketch = new(sketch.Sketch)
+				c.weight = m.Weight / sum
+				c.own = answers{failing: 1, drawn: s.now}
 			}
-			l.cells[k].draws = stream(s.seed, "load "+l.spec.Name, s.services[l.spec.Service].routes[m.Route].name)
-			add(edge{load: i, from: -1, to: l.spec.Service, toRoute: m.Route, weight: m.Weight / sum, call: Call{Count: 1}})
+			c.draws = stream(s.seed, "load "+l.spec.Name, s.services[l.spec.Service].routes[m.Route].name)
+			if c.edges = c.edges[:0]; !l.spec.Routed {
+				l.edges, c.edges = append(l.edges, len(s.edges)), append(c.edges, len(s.edges))
+				add(edge{load: i, from: -1, to: l.spec.Service, toRoute: m.Route, cell: k, weight: c.weight, coming: c.draws, call: Call{Count: 1}})
+			}
 		}
 		if l.spec.Users > 0 || l.spec.Client.Retries > 0 {
 			s.feedback = true
@@ -329,6 +349,18 @@ func (s *System) connect() {
 			}
 		}
 		sv.timing = true
+	}
+	for _, v := range s.vias { // last, so that the others keep their places
+		l := &s.loads[v.load]
+		c := &l.cells[v.cell]
+		to := &s.services[v.to]
+		to.routed++
+		l.edges, c.edges = append(l.edges, len(s.edges)), append(c.edges, len(s.edges))
+		add(edge{load: v.load, from: -1, to: v.to, toRoute: v.toRoute, cell: v.cell, via: v, column: to.routed, weight: c.weight * v.share,
+			coming: hashText(c.draws, v.backend), call: Call{Count: 1}})
+		if v.retry.Attempts > 0 {
+			s.feedback = true
+		}
 	}
 	s.sortServices()
 	s.unsolved = true
