@@ -25,6 +25,7 @@ import (
 	"github.com/fairway-dev/fairway/internal/kube/virtual/program"
 	"github.com/fairway-dev/fairway/internal/kube/virtual/stage"
 	"github.com/fairway-dev/fairway/internal/platform"
+	"github.com/fairway-dev/fairway/internal/scale/metrics"
 )
 
 const (
@@ -32,6 +33,8 @@ const (
 	startWithin = 2 * time.Minute
 	// stopWithin bounds an orderly stop.
 	stopWithin = 5 * time.Second
+	// leastResolution of metrics is what their timestamps can tell apart.
+	leastResolution = time.Second
 )
 
 // upFlags are the flags of `fairway up`.
@@ -63,6 +66,7 @@ type upFlags struct {
 	provisioners []string
 	stages       []string
 	stageMode    string
+	resolution   time.Duration
 	capabilities []string
 	ship         rolloutFlags
 }
@@ -116,6 +120,7 @@ func (f *upFlags) add(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&f.provisioners, "virtual-provisioners", []string{"*"}, "globs over the provisioners of StorageClasses whose volumes are virtual")
 	fs.StringArrayVar(&f.stages, "stages", nil, "a file of KWOK Stage objects; repeatable")
 	fs.StringVar(&f.stageMode, "stage-mode", string(stage.Auto), "auto, replace or overlay: whether stages own their objects or only pre-empt the engine")
+	fs.DurationVar(&f.resolution, "metric-resolution", metrics.DefaultResolution, "the time between two readings of nodes and pods for kubectl top and autoscalers, at least 1s")
 	for name := range notBuilt {
 		fs.String(name, "", "")
 		_ = fs.MarkHidden(name) // it exists: the line above made it
@@ -236,7 +241,7 @@ func (f *upFlags) options(fs *pflag.FlagSet, dir string) (platform.UpOptions, er
 		return o, err
 	}
 	o.MetricsAddress, o.HealthAddress = at(f.listen, f.ship.metricsPort, ""), at(f.listen, f.ship.healthPort, "")
-	o.NodeListen = f.nodeListen
+	o.NodeListen, o.MetricResolution = f.nodeListen, f.resolution
 	o.Sockets, o.Egress = vnet.PodSockets(f.podSockets), f.egress == "allow"
 	for _, a := range f.capabilities {
 		o.Capabilities = append(o.Capabilities, a)
@@ -259,6 +264,8 @@ func (f *upFlags) check() error {
 		return usage(fmt.Errorf("--port %d is not a port; ports are 1 to 65535, 0 is a free one", f.port))
 	case f.podStart < 0 || f.podStop < 0 || f.timeGrain < 0:
 		return usage(errors.New("--pod-start, --pod-stop and --time-grain must not be negative"))
+	case f.resolution < leastResolution:
+		return usage(fmt.Errorf("--metric-resolution %v is too short: the metrics API gives its times in whole seconds, so use %v or more", f.resolution, leastResolution))
 	}
 	if err := platform.Switches(f.capabilities).Check(); err != nil {
 		return usage(err)

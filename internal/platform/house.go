@@ -57,6 +57,9 @@ type House struct {
 	TakeOver []string
 	// Namespace that Fairway's own objects live in.
 	Namespace string
+	// MetricResolution is the time between two readings of virtual nodes; 0 = metrics.DefaultResolution. Those of kubelets have
+	// theirs in Kubelets.
+	MetricResolution time.Duration
 	// Only is the one namespace that is seen and changed; "" = all.
 	Only string
 	// Kubelets says how real kubelets are reached.

@@ -71,7 +71,7 @@ func setUpMetrics(ctx context.Context, h *House) error {
 	server := &metrics.Server{Objects: m.GetCache(), Client: api, Log: h.Log, Listen: func() (net.Listener, error) { return h.Listen(metricsPort) }}
 	var ca func() []byte
 	if h.Nodes != nil {
-		server.Sources = []metrics.Source{metrics.NewVirtual(h.Nodes, 0)}
+		server.Sources = []metrics.Source{metrics.NewVirtual(h.Nodes, h.MetricResolution)}
 		if server.TLS, err = vnet.Identity(MetricsService+"."+h.Namespace+".svc", net.IP(vnet.Process.AsSlice())); err != nil {
 			return err
 		}

@@ -37,9 +37,11 @@ type UpOptions struct {
 	Sockets      vnet.PodSockets      // which pods get real sockets; default none
 	Egress       bool                 // programs may reach addresses outside the cluster
 	NodeListen   bool                 // kubelet endpoints on 127.x.y.z:10250 for other programs
-	Capabilities Switches
-	Rollouts     RolloutOptions
-	Gateway      GatewayOptions
+	// MetricResolution is the time between two readings of the nodes for the metrics API; 0 = metrics.DefaultResolution (15 s).
+	MetricResolution time.Duration
+	Capabilities     Switches
+	Rollouts         RolloutOptions
+	Gateway          GatewayOptions
 	// MetricsAddress and HealthAddress are where other programs find /metrics, and /healthz and /readyz; "" = nowhere.
 	MetricsAddress, HealthAddress string
 	Log                           *slog.Logger // nil drops it
@@ -324,7 +326,7 @@ func (c *Cluster) capabilities(ctx context.Context, o UpOptions, on []Capability
 	if err != nil {
 		return err
 	}
-	c.house = &House{Manager: m, Log: c.log, Nodes: c.Engine, Namespace: Namespace, programs: programs,
+	c.house = &House{Manager: m, Log: c.log, Nodes: c.Engine, Namespace: Namespace, MetricResolution: o.MetricResolution, programs: programs,
 		Dial: c.Dialer.DialContext(vnet.From{}), Rollouts: o.Rollouts, Gateway: o.Gateway, AdminDir: c.Plane.Dir(),
 		Listen: func(port int) (net.Listener, error) {
 			return c.Network.Listen(netip.AddrPortFrom(vnet.Process, uint16(port)))

@@ -35,7 +35,7 @@ spec:
 
 func TestUpstreamAutoscalerFollowsTheUseOfVirtualPods(t *testing.T) {
 	t.Parallel()
-	c := up(t, "--memory", "--data", t.TempDir(), "--pod-start", "100ms", "--pod-stop", "100ms",
+	c := up(t, "--memory", "--data", t.TempDir(), "--pod-start", "100ms", "--pod-stop", "100ms", "--metric-resolution", "2s",
 		"--kubernetes-arg", "controller-manager=horizontal-pod-autoscaler-sync-period=1s")
 	c.apply(busy)
 	follows := func(percent, replicas string) {

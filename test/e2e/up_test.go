@@ -83,6 +83,7 @@ func TestWrongInputIsRefusedWithAWayOut(t *testing.T) {
 		{[]string{"up", "--capabilities=-metrix"}, 2, "metrics"},
 		{[]string{"up", "--program", "nginx=lokal:80"}, 2, "local:PORT"},
 		{[]string{"up", "--port", "70000"}, 2, "65535"},
+		{[]string{"up", "--metric-resolution", "100ms"}, 2, "1s"},
 		{[]string{"up", "--nope"}, 2, "--help"},
 		{[]string{"up", "--network-policy"}, 2, "not built yet"},
 		{[]string{"up", "--manage-nodes=a=b"}, 2, "kwok.x-k8s.io/node"},
