@@ -11,7 +11,7 @@ import (
 
 func TestKubectlWorksAsOnARealCluster(t *testing.T) {
 	t.Parallel()
-	c := up(t, "--memory", "--data", t.TempDir(), "--pod-start", "200ms", "--pod-stop", "100ms")
+	c := up(t, "--memory", "--data", t.TempDir(), "--pod-start", "200ms", "--pod-stop", "100ms", "--metric-resolution", "2s")
 
 	if got := c.kubectl("auth", "whoami"); !strings.Contains(got, "fairway-admin") || !strings.Contains(got, "system:masters") {
 		t.Errorf("whoami:\n%s", got)
