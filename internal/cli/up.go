@@ -69,6 +69,7 @@ type upFlags struct {
 	resolution   time.Duration
 	capabilities []string
 	ship         rolloutFlags
+	gateway      gatewayUpFlags
 }
 
 func upCommand(s Streams) *cobra.Command {
@@ -89,6 +90,7 @@ The cluster's state is kept in its data directory and survives a restart; Ctrl-C
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c.Context(), c.Flags(), s) },
 	}
 	f.add(c.Flags())
+	f.gateway.add(c)
 	f.ship.add(c)
 	return c
 }
@@ -238,6 +240,9 @@ func (f *upFlags) options(fs *pflag.FlagSet, dir string) (platform.UpOptions, er
 		return o, usage(err)
 	}
 	if o.Rollouts, err = f.ship.take(); err != nil {
+		return o, err
+	}
+	if o.Gateway, err = f.gateway.take(); err != nil {
 		return o, err
 	}
 	o.MetricsAddress, o.HealthAddress = at(f.listen, f.ship.metricsPort, ""), at(f.listen, f.ship.healthPort, "")
