@@ -43,6 +43,8 @@ type Share struct {
 	Status int
 	// Endpoints that requests go to now, by pod.
 	Endpoints []Endpoint
+	// Watched endpoints are ejected when they fail too often: whoever sends the requests tells the Outcomes.
+	Watched bool
 	// BudgetShare of the backend's requests may be retries, and BudgetPerSecond of them if that is more.
 	BudgetShare, BudgetPerSecond float64
 }

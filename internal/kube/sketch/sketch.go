@@ -144,3 +144,12 @@ func (s *Sketch) AddAll(seconds []float64, weight float64) {
 	s.total += weight * float64(len(seconds))
 	s.sum += sum * weight
 }
+
+// Scale multiplies the number of requests of each duration by a factor above 0.
+func (s *Sketch) Scale(factor float64) {
+	for i := s.low; i <= s.high; i++ {
+		s.weights[i] *= factor
+	}
+	s.total *= factor
+	s.sum *= factor
+}
