@@ -10,7 +10,8 @@ import (
 type Load struct {
 	// Name in reports and of steps; default the target.
 	Name string `json:"name,omitempty"`
-	// To is the target: NAMESPACE/SERVICE, NAMESPACE/DEPLOYMENT, or KIND/NAMESPACE/NAME with Service or Deployment.
+	// To is the target: NAMESPACE/SERVICE, NAMESPACE/DEPLOYMENT, or KIND/NAMESPACE/NAME with Service, Deployment, Rollout or
+	// HTTPRoute; or a host name, with or without a port, that a gateway serves.
 	To string `json:"to"`
 
 	// Rate that never changes.

@@ -90,8 +90,15 @@ func bootRehearsal(ctx context.Context, o play.HouseOptions) (*play.House, error
 		return nil, err
 	}
 	house := &play.House{Plane: plane, Engine: e, Run: e.Run}
+	var routes *flowGateway
+	if has(on, "gateway") {
+		if routes, err = newFlowGateway(ctx, plane, on, o); err != nil {
+			return nil, err
+		}
+		house.Router = routes
+	}
 	if len(on) > 0 {
-		house.Run, err = besides(ctx, plane, on, o, e.Run)
+		house.Run, err = besides(ctx, plane, on, o, routes, e.Run)
 	}
 	return house, err
 }
@@ -114,6 +121,9 @@ func rehearsed(doc *play.Document) []Capability {
 		return false
 	}
 	var on []Capability
+	if routedDocument(doc) {
+		on = append(on, gatewayCapability())
+	}
 	if named(rollouts.GroupVersion.String()) {
 		on = append(on, rolloutsCapability(RolloutOptions{}))
 	}
@@ -122,7 +132,7 @@ func rehearsed(doc *play.Document) []Capability {
 
 // besides sets the capabilities up and returns what runs them beside the engine. They act with all rights: whether those
 // they declare are enough shows on other clusters.
-func besides(ctx context.Context, plane *controlplane.ControlPlane, on []Capability, o play.HouseOptions, engine func(context.Context) error) (func(context.Context) error, error) {
+func besides(ctx context.Context, plane *controlplane.ControlPlane, on []Capability, o play.HouseOptions, routes *flowGateway, engine func(context.Context) error) (func(context.Context) error, error) {
 	log := slog.New(slog.DiscardHandler)
 	shared := sharedInformers{plane.Informers(), ctx.Done()}.newInformer
 	controllers, err := o.Lives.Run(func(wrap func(http.RoundTripper) http.RoundTripper) (func(context.Context) error, error) {
@@ -136,8 +146,14 @@ func besides(ctx context.Context, plane *controlplane.ControlPlane, on []Capabil
 		if err != nil {
 			return nil, err
 		}
-		h := &House{Manager: m, Dial: o.Dial, Log: log, Namespace: Namespace, Rollouts: RolloutOptions{RefusePlugins: "no programs run in a rehearsal; use a step of another kind"}}
-		return m.Start, h.setUp(ctx, on)
+		h := &House{Manager: m, Dial: o.Dial, Log: log, Namespace: Namespace, Socketless: true, Rollouts: RolloutOptions{RefusePlugins: "no programs run in a rehearsal; use a step of another kind"}}
+		if err := h.setUp(ctx, on); err != nil {
+			return nil, err
+		}
+		if routes != nil && h.gateway != nil {
+			routes.feed(h.gateway.Evidence)
+		}
+		return m.Start, nil
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"github.com/fairway-dev/fairway/internal/kube/route"
 	"github.com/fairway-dev/fairway/internal/rehearse/flow"
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
 )
@@ -27,6 +28,14 @@ func (t *Topology) loads(in Input) error {
 	for k := range t.scenario.Load {
 		l := &t.scenario.Load[k]
 		i, ok := t.loadTarget(l.To)
+		through, routed := Through(l.To)
+		origin := LoadOrigin{Scenario: k}
+		if routed {
+			if origin.Behind = t.behindGateway(through, in.withApplied()); len(origin.Behind) == 0 {
+				return fmt.Errorf("load %s: no route leads %q to a Service with pods; name a route or host whose backends have some", l.Name, l.To)
+			}
+			i, ok, origin.Heads = origin.Behind[0], true, []route.Request{headOf(through, anyRoute)}
+		}
 		if !ok {
 			return fmt.Errorf("load %s: %q is neither a Service with pods nor a workload of the cluster; possible are %s", l.Name, l.To, strings.Join(t.names(), ", "))
 		}
@@ -35,7 +44,7 @@ func (t *Topology) loads(in Input) error {
 		if name == "" {
 			name = l.To
 		}
-		f := flow.Load{Name: name, Service: i, Client: flow.Client{Timeout: l.Timeout.Duration, Retries: int(l.Retries)}, GiveUp: l.GiveUp.Duration}
+		f := flow.Load{Name: name, Service: i, Routed: routed, Client: flow.Client{Timeout: l.Timeout.Duration, Retries: int(l.Retries)}, GiveUp: l.GiveUp.Duration}
 		if f.Client.Timeout <= 0 {
 			f.Client.Timeout = 30 * time.Second
 		}
@@ -54,7 +63,7 @@ func (t *Topology) loads(in Input) error {
 			f.Zones = append(f.Zones, flow.ZoneShare{Zone: z, Weight: float64(l.Zones[z])})
 		}
 		t.Config.Loads = append(t.Config.Loads, f)
-		t.Loads = append(t.Loads, LoadOrigin{Scenario: k})
+		t.Loads = append(t.Loads, origin)
 	}
 	for _, g := range t.index.generators() {
 		i, ok := t.byService[g.To]
@@ -107,9 +116,15 @@ func (t *Topology) finishLoads(in Input) {
 			continue
 		}
 		routes := t.components[f.Service].routes
+		if o.Heads != nil && len(t.scenario.Load[o.Scenario].Mix) > 0 {
+			t.Loads[k].Heads = nil
+		}
 		for _, r := range sortedKeys(t.scenario.Load[o.Scenario].Mix) {
 			for n, name := range routes {
 				if name == r {
+					if o.Heads != nil {
+						t.Loads[k].Heads = append(t.Loads[k].Heads, headOf(o.Heads[0], r))
+					}
 					f.Mix = append(f.Mix, flow.RouteShare{Route: n, Weight: t.scenario.Load[o.Scenario].Mix[r]})
 				}
 			}
@@ -154,9 +169,11 @@ func (t *Topology) reach() error {
 		done[i] = true
 		return nil
 	}
-	for _, l := range t.Config.Loads {
-		if err := visit(l.Service, nil, 1); err != nil {
-			return err
+	for k, l := range t.Config.Loads {
+		for _, i := range append([]int{l.Service}, t.Loads[k].Behind...) {
+			if err := visit(i, nil, 1); err != nil {
+				return err
+			}
 		}
 	}
 	if len(t.Config.Loads) == 0 {
@@ -189,7 +206,13 @@ func (t *Topology) estimate(in Input) {
 			sum += mix[r]
 		}
 		for _, r := range sortedKeys(mix) {
-			t.push(flows, l.Service, r, rate*mix[r]/math.Max(sum, 1e-9), 0)
+			to := o.Behind // alike, as nobody knows yet what the gateway will say
+			if len(to) == 0 {
+				to = []int{l.Service}
+			}
+			for _, i := range to {
+				t.push(flows, i, r, rate*mix[r]/math.Max(sum, 1e-9)/float64(len(to)), 0)
+			}
 		}
 	}
 	for i, c := range t.components {

@@ -24,6 +24,8 @@ type Unknown struct {
 	Why    string // what happens instead
 	// Fails says that it makes the run differ from what the manifests mean, so that a user must hear of it before.
 	Fails bool
+	// Routed says that it is played for the requests that come through a gateway, and for no others.
+	Routed bool
 }
 
 // Unplayed lists what of a Rollout, a template, an AnalysisRun or an Experiment is not played, in the order it stands there.
@@ -74,8 +76,13 @@ func unplayedRollout(o *rollouts.Rollout) []Unknown {
 	name := "Rollout " + namespaceOf(o.ObjectMeta) + "/" + o.Name
 	var list []Unknown
 	if c.TrafficRouting != nil {
-		list = append(list, Unknown{Object: name, What: fmt.Sprintf("sends its weights to a traffic router (%s)", strings.Join(routersOf(c.TrafficRouting), ", ")),
-			Why: "they are written and shown, but do not reach the flow model yet: requests go to all ready pods alike, of every revision"})
+		all := routersOf(c.TrafficRouting)
+		u := Unknown{Object: name, What: fmt.Sprintf("sends its weights to a traffic router (%s)", strings.Join(all, ", ")),
+			Why: "they are written and shown, but requests to a Service go to all its ready pods alike, of every revision; aim a load at the HTTPRoute or a host name to have them followed", Routed: true}
+		if !slices.ContainsFunc(all, steered) {
+			u.Routed, u.Why = false, "they are written and shown, but no gateway of a rehearsal reads them: requests go to all ready pods alike, of every revision"
+		}
+		list = append(list, u)
 	}
 	for i := range c.Steps {
 		if p := c.Steps[i].Plugin; p != nil {
@@ -120,6 +127,9 @@ func unplayedMetrics(kind string, m metav1.ObjectMeta, metrics []argo.Metric) []
 	return list
 }
 
+// gatewayEvidence is the plugin that asks what the gateway has counted.
+const gatewayEvidence = "fairway/gateway"
+
 // asksOutside is what a metric asks that is not there in a rehearsal; "" for jobs, web pages of the cluster and pages
 // whose place an argument tells.
 func asksOutside(p *argo.MetricProvider) string {
@@ -149,7 +159,12 @@ func asksOutside(p *argo.MetricProvider) string {
 	case len(p.Plugin) > 0:
 		var names []string
 		for n := range p.Plugin {
-			names = append(names, n)
+			if n != gatewayEvidence {
+				names = append(names, n)
+			}
+		}
+		if len(names) == 0 {
+			return ""
 		}
 		slices.Sort(names)
 		return "the plugin " + strings.Join(names, ", ")

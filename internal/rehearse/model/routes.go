@@ -57,9 +57,11 @@ func (t *Topology) nameRoutes() {
 		_ = i
 	}
 	for k := range t.scenario.Load {
-		i := t.Config.Loads[k].Service
 		for _, r := range sortedKeys(t.scenario.Load[k].Mix) {
-			add(i, r)
+			add(t.Config.Loads[k].Service, r)
+			for _, i := range t.Loads[k].Behind {
+				add(i, r)
+			}
 		}
 	}
 	for _, c := range t.components {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
+	"github.com/fairway-dev/fairway/internal/kube/route"
 	"github.com/fairway-dev/fairway/internal/rehearse/flow"
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
 )
@@ -63,6 +64,11 @@ type LoadOrigin struct {
 	Replicas int
 	// UsersPerPod of a generator, so that the count follows its pods.
 	UsersPerPod int
+	// Heads are the requests by which a load that comes through a gateway is routed, one for each entry of its Mix (or one in
+	// all); nil = it goes to its Service itself.
+	Heads []route.Request
+	// Behind are the services that it may reach.
+	Behind []int
 }
 
 // Entry names one service of the model.
@@ -146,8 +152,12 @@ func Build(in Input) (*Topology, error) {
 	}
 	t.Entries = append(t.Entries, Entry{Name: "(other pods)"})
 	t.checkImages()
+	routed := slices.ContainsFunc(t.Loads, func(o LoadOrigin) bool { return o.Heads != nil })
 	for _, o := range in.Objects {
 		for _, u := range Unplayed(o) {
+			if u.Routed && routed {
+				continue
+			}
 			t.Limits = append(t.Limits, record.Limit{What: u.Object + " " + u.What, Why: u.Why})
 		}
 	}

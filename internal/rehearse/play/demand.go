@@ -39,6 +39,7 @@ type demand struct {
 	byUID     map[string]*pod      // namespace/name → pod
 	mix       []float64            // scratch
 	stale     bool                 // rates are to be set anew
+	routed    *routed              // nil = no load comes through a gateway
 }
 
 type loadState struct {
@@ -65,6 +66,7 @@ type demandPod struct {
 	key     string
 	ordinal int
 	serving bool // as clients know
+	routed  bool // the gateway sends requests to it
 	state   flow.Pod
 	// The two last scrapes of its CPU counter.
 	last, before scrape
@@ -157,6 +159,9 @@ func (d *demand) admit(p *pod) bool {
 	p.demand.state = d.stateOf(p)
 	p.demand.id = d.system.AddPod(p.demand.state)
 	p.demand.known = true
+	if d.routed != nil {
+		d.routed.stale = true
+	}
 	d.scraped = append(d.scraped, p)
 	d.byUID[p.rec.Namespace+"/"+p.rec.Name] = p
 	return true
@@ -301,7 +306,7 @@ func (d *demand) podGone(p *pod, now time.Time) {
 func (d *demand) remove(p *pod) {
 	d.system.RemovePod(p.demand.id)
 	d.ordinals[p.rec.Workload].free(p.demand.ordinal)
-	p.demand.known = false
+	p.demand.known, p.demand.routed = false, false
 	for i, q := range d.scraped {
 		if q == p {
 			d.scraped = append(d.scraped[:i], d.scraped[i+1:]...)

@@ -35,6 +35,8 @@ type House struct {
 	Engine *virtual.Engine
 	// Run keeps the engine and the capabilities going until ctx ends.
 	Run func(ctx context.Context) error
+	// Router is the gateway; nil when nothing of the document needs one.
+	Router Router
 }
 
 // HouseOptions are what a run asks of the house.
@@ -47,6 +49,8 @@ type HouseOptions struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Lives are those of Fairway's own controllers; nil = they live as long as the run.
 	Lives *Lives
+	// Rerouted is to be called when the Router's Version may have grown.
+	Rerouted func()
 }
 
 // Boot builds a house. The informers of the plane are not started yet, so that the run can register its own.
@@ -180,6 +184,7 @@ func (r *run) prepare() error {
 		}
 		r.demand.loads = append(r.demand.loads, l)
 	}
+	r.demand.route()
 	r.sampler = newSampler(r, len(cfg.Services), len(cfg.Loads))
 	r.steps, err = newStepRunner(r)
 	return err
@@ -220,7 +225,7 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 	}
 	provisioners, class := r.storage()
 	house, err := boot(ctx, HouseOptions{
-		Document: r.doc, Dial: dial, Lives: r.lives(),
+		Document: r.doc, Dial: dial, Lives: r.lives(), Rerouted: r.poke,
 		Plane: controlplane.Options{Profile: controlplane.Rehearsal, Requests: r.request, Events: r.kubeEvent, Scheduler: r.doc.Scheduler, APIServerArgs: r.admission(),
 			Features: r.doc.Scenario.Spec.Controllers.Kubernetes.FeatureGates},
 		Engine: virtual.Options{NodeGroups: groups, PodStart: virtual.Modelled, PodWrites: virtual.WritePolicy(v.PodWrites), PodEvents: virtual.EventPolicy(v.PodEvents),
@@ -230,6 +235,11 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 		return err
 	}
 	r.house = house
+	if g := r.demand.routed; g != nil {
+		if g.router = house.Router; g.router == nil {
+			return errors.New("a load comes through a gateway, and none is there: this is an error of the program")
+		}
+	}
 	cfg := house.Plane.ConfigAs(userSteps, "system:masters")
 	if r.client, err = kubernetes.NewForConfig(cfg); err != nil {
 		return err
@@ -386,13 +396,18 @@ func (r *run) advanceTo(ctx context.Context, until time.Time, measured bool) err
 			r.demand.scrape(now)
 			nextScrape = nextScrape.Add(r.spec.scrape)
 		}
+		rerouted, err := r.demand.reroute(now)
+		if err != nil {
+			r.mu.Unlock()
+			return err
+		}
 		r.memory(now)
 		if !now.Before(nextSample) {
 			r.sampler.take(now, measured)
 			r.progress(now, measured)
 			nextSample = nextSample.Add(r.spec.sample)
 		}
-		next := earliest(until, nextRate, nextScrape, nextSample, r.demand.system.Next())
+		next := earliest(until, nextRate, nextScrape, nextSample, r.demand.system.Next(), rerouted)
 		if len(r.demand.lags) > 0 {
 			next = earliest(next, r.demand.lags[0].at)
 		}
@@ -548,7 +563,7 @@ func (r *run) finish() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.demand.loads {
-		r.out.event(record.Event{Load: ptr(r.sampler.loads[i].record(r.demand.loads[i].spec.Name, false, r.demand.services[r.demand.loads[i].spec.Service].Name))})
+		r.out.event(record.Event{Load: ptr(r.sampler.loads[i].record(r.demand.loads[i].spec.Name, false, r.demand.target(i)))})
 	}
 	for i := range r.demand.services {
 		if !r.demand.services[i].Constant {

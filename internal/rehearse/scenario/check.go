@@ -197,6 +197,9 @@ func Dropped(pattern string, o *unstructured.Unstructured) bool {
 }
 
 func (c *checker) load(l *v1alpha1.Load) {
+	if c.routedLoad(l) {
+		return
+	}
 	o := c.target(l.Source, "to", "Service, Deployment or Rollout", v1alpha1.Workload(l.To), func(kind string) bool { return isService(kind) || kind == "Deployment" || kind == rolloutKind })
 	if o == nil || !isService(o.GetKind()) {
 		return

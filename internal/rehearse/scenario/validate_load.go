@@ -40,14 +40,13 @@ func (v *validator) load(l *v1alpha1.Load) {
 func (v *validator) loadTarget(l *v1alpha1.Load) {
 	kind, _, _, ok := v1alpha1.Workload(l.To).Split()
 	switch {
-	case strings.HasPrefix(l.To, "HTTPRoute/"):
-		v.fail(l.Source, "to", "until then name the Service behind it", "to: load through an HTTPRoute is not built yet")
-	case !ok && strings.Contains(l.To, "."):
-		v.fail(l.Source, "to", "until then name a Service, for example shop/frontend", "to: load on a host name is not built yet")
 	case !ok:
-		v.fail(l.Source, "to", "write namespace/service, for example shop/frontend", "%s: %q is not a target", targetField(l), l.To)
-	case kind != "" && kind != "Service" && kind != "Deployment" && kind != rolloutKind:
-		v.fail(l.Source, "to", "write Service/namespace/name, Deployment/namespace/name or Rollout/namespace/name", "to: load goes to no %s", kind)
+		if _, host := hostTarget(l.To); host {
+			return
+		}
+		v.fail(l.Source, "to", "write namespace/service, for example shop/frontend, HTTPRoute/namespace/name or a host name such as shop.example.com", "%s: %q is not a target", targetField(l), l.To)
+	case kind != "" && kind != "Service" && kind != "Deployment" && kind != rolloutKind && kind != routeKind:
+		v.fail(l.Source, "to", "write Service/namespace/name, Deployment/namespace/name, Rollout/namespace/name or HTTPRoute/namespace/name", "to: load goes to no %s", kind)
 	}
 }
 
