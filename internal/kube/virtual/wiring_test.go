@@ -2,7 +2,9 @@ package virtual_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -87,6 +89,15 @@ func (memoryByAnnotation) Choose(c virtual.Choice) virtual.Model {
 		m.Usage.MemoryBytes = q.Value()
 	}
 	return m
+}
+
+// TestMain lets more tests run at once than there are processors: most wait for the one cluster.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil { // what the command line says comes later and wins
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
 }
 
 // cluster returns the shared plane and a namespace of the test's own.
