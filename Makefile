@@ -2,6 +2,8 @@
 export CGO_ENABLED := 0
 GO        ?= go
 BIN       := bin
+# Packages that are tested at once: one more than there are processors, because the long ones wait more than they compute.
+TOGETHER  ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .DEFAULT_GOAL := help
@@ -30,7 +32,7 @@ demo: build ## rehearse examples/shop: a day of traffic, a release, a lost zone;
 
 test: lint build ## vet, staticcheck, and every test; property tests draw the same each time
 	@echo "== testing (packages that start a control plane take about a minute each to link the first time)"
-	RAPID_SEED=1 $(GO) test -timeout 20m ./...
+	RAPID_SEED=1 $(GO) test -p $(TOGETHER) -timeout 20m ./test/... ./... # the longest first
 
 explore: build ## property tests with new draws and many more of them, and more seeds of test/simulate (CHECKS, FAIRWAY_SEEDS): what it finds becomes a table test
 	@for p in $$($(GO) list -f '{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}}{{end}}{{end}}' ./...); do \
