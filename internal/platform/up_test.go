@@ -128,8 +128,12 @@ func TestUpIsAWholeCluster(t *testing.T) {
 		if _, err := as.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
 			t.Errorf("listing nodes: %v", err)
 		}
-		if _, err := as.CoreV1().Secrets("kube-system").List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
-			t.Errorf("listing Secrets gives %v, want Forbidden", err)
+		// Secrets are read, for the certificates of Gateways, and written nowhere but in its own namespace.
+		if _, err := as.CoreV1().Secrets("default").Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "x"}}, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+			t.Errorf("making a Secret gives %v, want Forbidden", err)
+		}
+		if err := as.CoreV1().Pods("default").Delete(t.Context(), "x", metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
+			t.Errorf("deleting a pod gives %v, want Forbidden", err)
 		}
 	})
 	t.Run("Program objects are served and read", func(t *testing.T) { programObjects(t, c) })

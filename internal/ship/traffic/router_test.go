@@ -138,7 +138,9 @@ type onePath struct {
 	weights Weights
 }
 
-func (onePath) SetWeights(context.Context, Ref, string, string, Weights) error { return nil }
+func (onePath) SetWeights(context.Context, Ref, string, string, Weights) (func(string, error), error) {
+	return func(string, error) {}, nil
+}
 
 func (p onePath) LoadedWeights(route Ref, canary, stable string) (Weights, bool) {
 	return p.weights, route.Name == p.name && canary == "web-canary" && stable == "web-stable"
