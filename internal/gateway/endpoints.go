@@ -43,13 +43,6 @@ func (e *endpoints) follow(backends []*config.Backend) {
 	}
 }
 
-// recheck works out the endpoints of a Service's backends anew: its ports may have changed.
-func (e *endpoints) recheck(service config.Name) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.tell(service)
-}
-
 func (e *endpoints) OnAdd(obj any, _ bool) { e.change(obj, true) }
 func (e *endpoints) OnUpdate(_, obj any)   { e.change(obj, true) }
 

@@ -58,7 +58,7 @@ func portOf(t *testing.T, address string) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-func TestRequestsReachPodsThroughAGatewayAndSurviveRollingRestarts(t *testing.T) {
+func TestRequestsReachPodsThroughAGatewayAndSurviveRollingUpdates(t *testing.T) {
 	t.Parallel()
 	pool := fmt.Sprintf("127.33.%d.0/24", os.Getpid()%250)
 	address := strings.TrimSuffix(pool, "0/24") + "1"
@@ -79,15 +79,15 @@ func TestRequestsReachPodsThroughAGatewayAndSurviveRollingRestarts(t *testing.T)
 		k.Env = append(os.Environ(), "KUBECONFIG="+c.kubeconfig, "HOME="+dir)
 		return k
 	}
-	// Under load, three rolling restarts: as many requests are answered as are sent.
+	// Under load, three rolling updates: as many requests are answered as are sent.
 	var out lockedBuffer
 	load := run("load", url, "-H", "Host: shop.example", "--rate", "200", "--for", "12s", "--by", "X-Revision", "--json", "--max-failed", "0")
 	load.Stdout, load.Stderr = &out, &out
 	if err := load.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
-		c.kubectl("rollout", "restart", "deployment/web")
+	for n := range 3 {
+		c.kubectl("set", "image", "deployment/web", fmt.Sprintf("web=shop/web:v%d", n+2))
 		c.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
 	}
 	routes, err := run("gateway", "routes").CombinedOutput()

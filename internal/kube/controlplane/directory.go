@@ -112,7 +112,7 @@ func (f format) readable(dir string) error {
 }
 
 // OwnFiles are what a cluster's data directory may hold. Anything else in it is not ours.
-var OwnFiles = []string{"format.json", "format.json.new", "kubeconfig", "kubeconfig.new", "lock", "log", "pki", "port", "scheduler.yaml", "store"}
+var OwnFiles = []string{"format.json", "format.json.new", "gateway.json", "gateway.json.new", "kubeconfig", "kubeconfig.new", "lock", "log", "pki", "port", "scheduler.yaml", "store"}
 
 // refuseForeign refuses a directory that is not Fairway's before anything is written to it: one without a format file that
 // holds what is not its own, or a store, which comes after the format file.
