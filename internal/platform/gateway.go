@@ -101,9 +101,11 @@ func gatewayCapability() Capability {
 func setUpGateway(ctx context.Context, h *House) error {
 	o := h.Gateway
 	ports := ingressPorts()
+	//lint:ignore SA1019 users look for core/v1 Events, which the new API does not write
+	recorder := h.Manager.GetEventRecorderFor("fairway-gateway")
 	c := gateway.New(gateway.Options{Dial: h.Dial, Pool: o.Pool, PortOffset: o.PortOffset, Drain: cmp.Or(o.Drain, DefaultDrain), Foreign: !o.NoForeign,
 		ForeignClasses: foreignClasses(o), IngressHTTPPort: ports[0], IngressHTTPSPort: ports[1], Revision: program.Revision, Socketless: h.Socketless,
-		Recorder: h.Manager.GetEventRecorderFor("fairway-gateway"), Log: h.Log}) //nolint:staticcheck // the peers' tools read core/v1 Events
+		Recorder: recorder, Log: h.Log})
 	if err := c.SetUp(ctx, h.Manager); err != nil {
 		return err
 	}

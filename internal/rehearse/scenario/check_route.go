@@ -48,7 +48,7 @@ func hostTarget(to string) (host string, ok bool) {
 // routedLoad checks a load that comes through a gateway. It reports false when the load goes to a Service or workload itself.
 func (c *checker) routedLoad(l *v1alpha1.Load) bool {
 	if strings.HasPrefix(l.To, routeKind+"/") {
-		if o := c.target(l.Source, "to", routeKind, v1alpha1.Workload(l.To), func(kind string) bool { return kind == routeKind }); o != nil {
+		if o := c.target(l.Source, "to", "route", v1alpha1.Workload(l.To), func(kind string) bool { return kind == routeKind }); o != nil {
 			c.attached(l, o)
 		}
 		return true
