@@ -100,7 +100,10 @@ func gatewayCapability() Capability {
 
 func setUpGateway(ctx context.Context, h *House) error {
 	o := h.Gateway
-	ports := ingressPorts()
+	ports := [2]uint16{80, 443} // where nothing is listened on, the machine has no say
+	if !h.Socketless {
+		ports = ingressPorts()
+	}
 	//lint:ignore SA1019 users look for core/v1 Events, which the new API does not write
 	recorder := h.Manager.GetEventRecorderFor("fairway-gateway")
 	c := gateway.New(gateway.Options{Dial: h.Dial, Pool: o.Pool, PortOffset: o.PortOffset, Drain: cmp.Or(o.Drain, DefaultDrain), Foreign: !o.NoForeign,
