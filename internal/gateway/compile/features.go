@@ -14,7 +14,6 @@ var Features = []string{
 	"GatewayFrontendClientCertificateValidationInsecureFallback",
 	"GatewayHTTPListenerIsolation",
 	"GatewayHTTPSListenerDetectMisdirectedRequests",
-	"GatewayInfrastructure",
 	"GatewayPort8080",
 	"GatewayStaticAddresses",
 	"HTTPRoute",
