@@ -14,8 +14,8 @@ import (
 // DefaultPool is where Gateways get their addresses from on this machine.
 var DefaultPool = netip.MustParsePrefix("127.32.0.0/16")
 
-// entrance is the address of a pool that Ingresses and foreign objects are served on: its last but one.
-func entrance(pool netip.Prefix) netip.Addr {
+// Entrance is the address of a pool that Ingresses and foreign objects are served on: its last but one.
+func Entrance(pool netip.Prefix) netip.Addr {
 	last := pool.Masked().Addr().As4()
 	for bit := pool.Bits(); bit < 32; bit++ {
 		last[bit/8] |= 0x80 >> (bit % 8)
@@ -27,7 +27,7 @@ func entrance(pool netip.Prefix) netip.Addr {
 // come first.
 func assign(gateways []*gw.Gateway, pool netip.Prefix) (given map[config.Name][]netip.Addr, problems map[config.Name]string) {
 	given, problems = map[config.Name][]netip.Addr{}, map[config.Name]string{}
-	taken := map[netip.Addr]bool{pool.Addr(): true, entrance(pool): true, entrance(pool).Next(): true}
+	taken := map[netip.Addr]bool{pool.Addr(): true, Entrance(pool): true, Entrance(pool).Next(): true}
 	ordered := slices.SortedFunc(slices.Values(gateways), func(a, b *gw.Gateway) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})

@@ -205,7 +205,7 @@ func (c *Controller) step(ctx context.Context) {
 		in.Now = time.Now()
 		in.Addresses, in.AddressProblems = assign(in.Gateways, c.options.Pool)
 		if len(in.Ingresses)+len(in.Foreign) > 0 {
-			in.IngressAddresses = []netip.Addr{entrance(c.options.Pool)}
+			in.IngressAddresses = []netip.Addr{Entrance(c.options.Pool)}
 		}
 		in.IngressHTTPPort, in.IngressHTTPSPort = c.options.IngressHTTPPort, c.options.IngressHTTPSPort
 		out := compile.Compile(in)

@@ -127,7 +127,9 @@ func (c *Controller) openForeign(ctx context.Context) {
 			object.SetGroupVersionKind(mapping.GroupVersionKind)
 			var indexer cache.Indexer
 			if indexer, err = watch(ctx, c.manager, object, changes{c.changed}); err == nil {
+				c.mu.Lock() // whoever tells of a route reads it
 				c.stores.foreign[kind] = indexer
+				c.mu.Unlock()
 				c.changed()
 			}
 		}

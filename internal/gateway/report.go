@@ -186,9 +186,11 @@ func (c *Controller) object(kind string, name config.Name) client.Object {
 	stores := map[string]cache.Indexer{"GatewayClass": s.classes, "Gateway": s.gateways, "ListenerSet": s.listenerSets, "HTTPRoute": s.http, "GRPCRoute": s.grpc,
 		"TLSRoute": s.tls, "TCPRoute": s.tcp, "UDPRoute": s.udp, "BackendTLSPolicy": s.trust, "XBackendTrafficPolicy": s.traffic, "XBackend": s.externals,
 		"BackendPolicy": s.policies, "Ingress": s.ingresses, "Service": s.services}
+	c.mu.RLock()
 	for k, store := range s.foreign {
 		stores[k.Kind] = store
 	}
+	c.mu.RUnlock()
 	key := name.String()
 	if name.Namespace == "" {
 		key = name.Name

@@ -39,7 +39,7 @@ import (
 // rehearsalEntrance is where Ingresses and foreign objects are served in a rehearsal, and rehearsalPool where Gateways get
 // addresses from: names only, nothing listens.
 var (
-	rehearsalEntrance = netip.MustParseAddr("127.32.255.1")
+	rehearsalEntrance = gateway.Entrance(gateway.DefaultPool)
 	rehearsalPool     = netip.MustParseAddr("127.32.0.1")
 )
 

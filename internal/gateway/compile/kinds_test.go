@@ -143,7 +143,6 @@ spec:
   targetRefs: [{name: web}]
   loadBalancing: {algorithm: ConsistentHash, consistentHash: {header: X-User}, slowStart: 30s}
   outlierDetection: {consecutive5xx: 3}
-  healthCheck: {active: {path: /healthz, expected: "204"}}
   circuitBreaker: {maxRequests: 7}
   locality: {mode: Any, overprovision: "2"}
   scaleToZero: {hold: 5s}
@@ -160,6 +159,10 @@ kind: BackendPolicy
 metadata: {name: bad}
 spec: {targetRefs: [{name: canary}], loadBalancing: {algorithm: ConsistentHash}}
 ---
+kind: BackendPolicy
+metadata: {name: probing}
+spec: {targetRefs: [{name: canary}], healthCheck: {active: {path: /healthz}}}
+---
 kind: XBackendTrafficPolicy
 metadata: {name: x}
 spec:
@@ -168,14 +171,14 @@ spec:
   sessionPersistence: {sessionName: s}
 `))
 	p := out.Config.Rules[0].Backends[0].Backend.Policy
-	if p.Algorithm != config.ConsistentHash || p.HashHeader != "x-user" || p.Outlier.Consecutive5xx != 3 || p.Outlier.MaxEjectedPercent != 10 || p.Health.ExpectMin != 204 || p.Health.ExpectMax != 204 ||
-		p.Health.Healthy != 2 || p.MaxRequests != 7 || p.MaxConnections != 1024 || p.Zone || p.Overprovision != 2 || p.Hold.MaxPending != 1000 {
+	if p.Algorithm != config.ConsistentHash || p.HashHeader != "x-user" || p.Outlier.Consecutive5xx != 3 || p.Outlier.MaxEjectedPercent != 10 ||
+		p.MaxRequests != 7 || p.MaxConnections != 1024 || p.Zone || p.Overprovision != 2 || p.Hold.MaxPending != 1000 {
 		t.Errorf("%+v", p)
 	}
 	if p.BudgetPercent != 50 || p.BudgetRate != 3 || p.BudgetInterval.Seconds() != 20 || p.Session.Cookie != "s" {
 		t.Errorf("%+v", p)
 	}
-	for name, want := range map[string]string{"p": "True Accepted", "late": "False Conflicted", "lost": "False TargetNotFound", "bad": "False Invalid"} {
+	for name, want := range map[string]string{"p": "True Accepted", "late": "False Conflicted", "lost": "False TargetNotFound", "bad": "False Invalid", "probing": "False Invalid"} {
 		if got := conditionOf(out.Statuses.BackendPolicies[shop(name)].Conditions, "Accepted"); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}

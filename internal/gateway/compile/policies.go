@@ -375,7 +375,10 @@ func applyBackendPolicy(out *config.Policy, spec *fairway.BackendPolicySpec) (wh
 	if why := applyLocality(out, spec.Locality); why != "" {
 		return why
 	}
-	return applyHealth(out, spec.HealthCheck)
+	if spec.HealthCheck != nil && spec.HealthCheck.Active != nil {
+		return "healthCheck.active: endpoints are not probed yet; leave it out, and use outlierDetection"
+	}
+	return ""
 }
 
 func applyLocality(out *config.Policy, l *fairway.Locality) string {
@@ -391,38 +394,6 @@ func applyLocality(out *config.Policy, l *fairway.Locality) string {
 		return fmt.Sprintf("locality.overprovision: %q is not a number from 1 to 100", l.Overprovision)
 	}
 	out.Overprovision = f
-	return ""
-}
-
-func applyHealth(out *config.Policy, h *fairway.HealthCheck) string {
-	if h == nil || h.Active == nil {
-		return ""
-	}
-	a := h.Active
-	check := config.Health{Path: a.Path, Interval: 5 * time.Second, Timeout: time.Second, Healthy: 2, Unhealthy: 3, ExpectMin: 200, ExpectMax: 399}
-	length(&check.Interval, a.Interval)
-	length(&check.Timeout, a.Timeout)
-	number(&check.Healthy, a.Healthy)
-	number(&check.Unhealthy, a.Unhealthy)
-	if a.GRPC != nil {
-		check.GRPC, check.Service = true, a.GRPC.Service
-	} else if check.Path == "" {
-		check.Path = "/"
-	}
-	if a.Expected != "" {
-		low, high, isRange := strings.Cut(a.Expected, "-")
-		var err error
-		if check.ExpectMin, err = strconv.Atoi(low); err == nil {
-			check.ExpectMax = check.ExpectMin
-			if isRange {
-				check.ExpectMax, err = strconv.Atoi(high)
-			}
-		}
-		if err != nil || check.ExpectMin < 100 || check.ExpectMax > 599 || check.ExpectMin > check.ExpectMax {
-			return fmt.Sprintf("healthCheck.active.expected: %q is not a status code or a range of them, such as 200-399", a.Expected)
-		}
-	}
-	out.Health = &check
 	return ""
 }
 

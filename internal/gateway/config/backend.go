@@ -94,7 +94,6 @@ type Policy struct {
 	BudgetRateInterval time.Duration
 
 	Outlier *Outlier // nil = endpoints are not ejected
-	Health  *Health  // nil = endpoints are not probed
 
 	ConnectTimeout, IdleTimeout, KeepAlive time.Duration
 	MaxIdlePerEndpoint                     int
@@ -116,16 +115,6 @@ type Outlier struct {
 	Consecutive5xx, ConsecutiveGatewayErrors int
 	Interval, BaseEjection, MaxEjection      time.Duration
 	MaxEjectedPercent, PanicBelowPercent     int
-}
-
-// Health says how endpoints are probed.
-type Health struct {
-	// Path is got over HTTP. With GRPC, the health service of gRPC is asked for Service instead; "" = the server as a whole.
-	Path, Service        string
-	GRPC                 bool
-	Interval, Timeout    time.Duration
-	Healthy, Unhealthy   int
-	ExpectMin, ExpectMax int
 }
 
 // Hold of requests without endpoints.
