@@ -250,6 +250,51 @@ func TestAStepPluginIsRunAgainAfterItsBackoffAndAbortedWithTheUpdate(t *testing.
 	}
 }
 
+func TestAnAbortBesideARunningStepPluginHandsItWhatItAnswered(t *testing.T) {
+	t.Parallel()
+	for what, answered := range map[string]bool{"its answer is there and not written down": true, "it has not answered yet": false} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, canaryRollout(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{{Plugin: &argo.PluginStep{Name: "works"}}, pauseFor("")}}))
+			w.settle()
+			var run, undone *Call
+			w.watch = func(o Op) {
+				if o.Verb == Ask && o.Call.Method == AbortMethod {
+					undone = o.Call
+				}
+			}
+			w.done = func(o Op) {
+				if o.Verb == Ask && run == nil {
+					run = o.Call
+					w.user(abort)
+				}
+			}
+			if !answered {
+				w.unanswered = map[string]bool{}
+			}
+			w.update("v2")
+			w.settle()
+			if run == nil {
+				t.Fatal("the plugin is not run")
+			}
+			if !answered {
+				if undone != nil {
+					t.Fatal("it is aborted while it runs")
+				}
+				w.phase(argo.RolloutPhaseDegraded, "RolloutAborted: Rollout aborted update to revision 2")
+				w.unanswered, w.calls[run.Key] = nil, w.answer(run)
+				w.settle()
+			}
+			if undone == nil {
+				t.Fatal("it is not aborted")
+			}
+			if got := undone.Status; got.Executions != 1 || got.UpdatedAt == nil {
+				t.Errorf("it is aborted with %+v, not with what it answered", got)
+			}
+		})
+	}
+}
+
 func TestAPluginThatIsNotThereIsAskedForAgainUntilTheDeadline(t *testing.T) {
 	t.Parallel()
 	ro := canaryRollout(1, argo.CanaryStrategy{Steps: []argo.CanaryStep{{Plugin: &argo.PluginStep{Name: "broken"}}}})

@@ -270,7 +270,7 @@ func (c *Controller) subscribed(ro *rollouts.Rollout, st *state) {
 func (c *Controller) remember(st *state, s *Snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.Refused, s.Calls, s.Balanced = maps.Clone(st.refused), maps.Clone(st.calls), c.Balancers != nil
+	s.Refused, s.Calls, s.Asked, s.Balanced = maps.Clone(st.refused), maps.Clone(st.calls), maps.Clone(st.asked), c.Balancers != nil
 }
 
 // warn of what the plan before did not warn of.

@@ -101,9 +101,15 @@ func (p *pass) stepPlugin() {
 	case p.aborted():
 		for i := len(statuses) - 1; i >= 0; i-- {
 			s := &statuses[i]
+			if s.Operation != argo.StepPluginOperationRun || s.Disabled || p.pluginStatus(s.Index, argo.StepPluginOperationAbort) != nil {
+				continue
+			}
+			s, known := p.latestRun(s)
+			if !known {
+				return
+			}
 			live := s.Phase == argo.StepPluginPhaseRunning || s.Phase == argo.StepPluginPhaseSuccessful
-			if s.Operation == argo.StepPluginOperationRun && live && !s.Disabled && p.pluginStatus(s.Index, argo.StepPluginOperationAbort) == nil &&
-				!p.plugin(s.Index, AbortMethod, s) {
+			if live && !p.plugin(s.Index, AbortMethod, s) {
 				return
 			}
 		}
@@ -156,18 +162,38 @@ func (p *pass) runPlugin() {
 	p.plugin(i, RunMethod, s)
 }
 
+// latestRun is what the running plugin of a step answered last, though an abort came before that was written down: only with
+// the state it answered can it undo what it did. known is false while it has not answered yet.
+func (p *pass) latestRun(s *argo.StepPluginStatus) (latest *argo.StepPluginStatus, known bool) {
+	key := p.stepKey(s.Index, RunMethod, s)
+	if p.s.Asked[key] {
+		p.because("AskingPlugin", "waiting for the answer of the step plugin "+s.Name+", to abort it then")
+		return s, false
+	}
+	r := p.s.Calls[key]
+	if s.Phase != argo.StepPluginPhaseRunning || r.Err != "" || r.Status == nil {
+		return s, true
+	}
+	p.recordPlugin(*r.Status)
+	return r.Status, true
+}
+
+// stepKey is that of a Call for the next execution of a step's plugin.
+func (p *pass) stepKey(i int32, method string, s *argo.StepPluginStatus) string {
+	started := int64(0)
+	if s.StartedAt != nil {
+		started = s.StartedAt.Unix()
+	}
+	return fmt.Sprintf("%s/%s/%s/%d/%s/%d/%d", StepPlugin, p.ro.UID, p.fresh.hash, i, method, started, s.Executions)
+}
+
 // plugin asks for one operation, and records what came of it. It is false while there is no answer.
 func (p *pass) plugin(i int32, method string, s *argo.StepPluginStatus) bool {
 	steps := p.ro.Spec.Strategy.Canary.Steps
 	if int(i) >= len(steps) || steps[i].Plugin == nil {
 		return true
 	}
-	started := int64(0)
-	if s.StartedAt != nil {
-		started = s.StartedAt.Unix()
-	}
-	key := fmt.Sprintf("%s/%s/%s/%d/%s/%d/%d", StepPlugin, p.ro.UID, p.fresh.hash, i, method, started, s.Executions)
-	r, done := p.ask(Call{Key: key, Plugin: steps[i].Plugin.Name, Kind: StepPlugin, Method: method, Index: i, Status: s})
+	r, done := p.ask(Call{Key: p.stepKey(i, method, s), Plugin: steps[i].Plugin.Name, Kind: StepPlugin, Method: method, Index: i, Status: s})
 	if !done {
 		return false
 	}

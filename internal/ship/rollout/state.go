@@ -51,6 +51,8 @@ type Snapshot struct {
 	Balanced bool
 	// Calls are the answers of step and traffic plugins so far, by Call.Key.
 	Calls map[string]CallResult
+	// Asked are the Calls, by key, that have not been answered yet.
+	Asked map[string]bool
 	// Uncounted is since when numbers of pods alone wait to be written down, as the Plan before had it. Memory only.
 	Uncounted time.Time
 	// Problems of the spec and of what it refers to; empty = valid. See validate.
