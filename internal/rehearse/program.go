@@ -44,7 +44,7 @@ func Build(ctx context.Context, dir, output string, schedLog bool, notes io.Writ
 	if err != nil {
 		return err
 	}
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-checklinkname=0"}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-checklinkname=0 -w"}
 	file, err := overlay.Write(work, schedLog)
 	if err != nil {
 		fmt.Fprintf(notes, "building without the overlay of the Go runtime: %v\n", err)
