@@ -25,7 +25,7 @@ func (s *System) view(e *edge, delay float64) callView {
 		if w <= 0 {
 			continue
 		}
-		good := (1 - rt.errors) * (1 - g.errors) * (1 - rt.fails)
+		good := (1 - to.ownErrors(g.rev, e.toRoute)) * (1 - g.errors) * (1 - rt.fails)
 		total := moments{g.total[e.toRoute].mean + delay, g.total[e.toRoute].variance}
 		late, mean, second := total.cut(timeout)
 		in := w * (1 - g.now.reject)

@@ -209,6 +209,8 @@ type Revision struct {
 	Name          string
 	CPUFactor     float64
 	LatencyFactor float64
+	// RouteErrors are the routes' own errors at this revision, by route, in place of those of the service's Model; nil = as there.
+	RouteErrors []float64
 	// Errors is added to the routes' own, as an independent cause.
 	Errors float64
 }

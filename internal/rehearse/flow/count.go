@@ -309,7 +309,7 @@ func (s *System) closeCell(sv *service, rev, r int, n, refused, lost, from int64
 	got.Rejected = d.binomial(rest, reject)
 	rest -= got.Rejected
 	late := d.binomial(rest, s.lateShare(sv, r))
-	failed := d.binomial(rest-late, 1-(1-rt.errors)*(1-errors)*(1-rt.fails))
+	failed := d.binomial(rest-late, 1-(1-sv.ownErrors(rev, r))*(1-errors)*(1-rt.fails))
 	got.Abandoned = late
 	got.Failed += failed
 	got.Served = rest - late - failed

@@ -50,6 +50,17 @@ func (sv *service) revision(i int) Revision {
 	return r
 }
 
+// ownErrors is the share of a route's requests that fail by themselves at pods of a revision.
+func (sv *service) ownErrors(rev, route int) float64 {
+	if rev < 0 || rev >= len(sv.revs) {
+		rev = 0
+	}
+	if own := sv.revs[rev].RouteErrors; route < len(own) {
+		return own[route]
+	}
+	return sv.routes[route].errors
+}
+
 // warmth is the cost factor of a pod by its class of age, and when that changes.
 func (sv *service) warmth(started, now float64) (factor, until float64) {
 	w := sv.model.Warmup

@@ -64,7 +64,7 @@ func (s *System) passed(sv *service, e *edge, first int64, h float64, d *draws) 
 // outcome is how tries at a group end: the share that fails, that is refused by a full queue, and that takes too long.
 func (s *System) outcome(sv *service, e *edge, g *group) (fail, reject, late float64) {
 	rt := &sv.routes[e.toRoute]
-	good := (1 - rt.errors) * (1 - g.errors) * (1 - rt.fails)
+	good := (1 - sv.ownErrors(g.rev, e.toRoute)) * (1 - g.errors) * (1 - rt.fails)
 	late, _, _ = moments{g.total[e.toRoute].mean + e.delay, g.total[e.toRoute].variance}.cut(s.timeout(e))
 	in := 1 - g.now.reject
 	return g.now.reject + in*(1-good*(1-late)), g.now.reject, in * late

@@ -358,6 +358,9 @@ func (s *System) routeTimes(sv *service) {
 	for i := range sv.groups {
 		g := &sv.groups[i]
 		sum += float64(i+1) * (g.now.reject + 3*g.errors + 7*g.share*float64(g.n))
+		for r, own := range sv.revision(g.rev).RouteErrors {
+			sum += float64(i+1) * float64(r+1) * own * 13
+		}
 	}
 	for r := range sv.routes {
 		sum += float64(r+1) * (sv.routes[r].fails*11 + sv.routes[r].errors*13)

@@ -17,21 +17,13 @@ import (
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
 )
 
-// describe sums up what entries and annotations say of a component; later entries win field by field, annotations win over
-// entries. Entries narrowed by image are left to RevisionOf.
+// describe sums up what Programs, entries and annotations say of a component; later entries win field by field, entries win over
+// Programs, and annotations over both. Entries narrowed by image are left to RevisionOf.
 func (t *Topology) describe(i int) {
 	c := t.components[i]
-	c.model = v1alpha1.ServiceModel{}
-	for _, e := range t.entries() {
-		if e.Image == "" && t.matches(&e.Match, c) {
-			merge(&c.model, &e.ServiceModel)
-		}
-	}
-	for k, v := range c.primary().template.Annotations {
-		if strings.HasPrefix(k, v1alpha1.SimPrefix) {
-			t.annotate(c, strings.TrimPrefix(k, v1alpha1.SimPrefix), v)
-		}
-	}
+	c.model = t.described(c, &c.primary().template)
+	c.said = v1alpha1.ServiceModel{}
+	t.say(c, &c.said)
 	c.calls = nil
 	for _, w := range c.workloads {
 		for _, e := range t.index.calls(w) {
@@ -99,14 +91,14 @@ func overlay(base, over v1alpha1.RouteModel) v1alpha1.RouteModel {
 }
 
 // annotate applies one sim- annotation of the pod template. Those that concern life and exit belong to the virtual kubelet.
-func (t *Topology) annotate(c *component, key, text string) {
+func (t *Topology) annotate(c *component, m *v1alpha1.ServiceModel, key, text string) {
 	switch key {
 	case "cpu":
 		if d, err := v1alpha1.ParseDuration(text); err == nil {
-			c.model.CPU = &d
+			m.CPU = &d
 		} else if q, err := resource.ParseQuantity(text); err == nil {
-			c.model.Idle = &v1alpha1.Idle{CPU: &q}
-			c.model.CPU = &v1alpha1.Duration{}
+			m.Idle = &v1alpha1.Idle{CPU: &q}
+			m.CPU = &v1alpha1.Duration{}
 		}
 	case "latency":
 		q := v1alpha1.Quantiles{}
@@ -122,28 +114,28 @@ func (t *Topology) annotate(c *component, key, text string) {
 			}
 		}
 		if q.P50.Duration > 0 {
-			c.model.Latency = &q
+			m.Latency = &q
 		}
 	case "errors":
 		var s v1alpha1.Share
 		if s.UnmarshalText([]byte(text)) == nil {
-			c.model.Errors = &s
+			m.Errors = &s
 		}
 	case "capacity":
 		if n, err := strconv.ParseFloat(strings.TrimSuffix(text, "rps"), 64); err == nil && n > 0 {
-			d := v1alpha1.DurationOf(time.Duration(t.cores(c) / n * float64(time.Second)))
-			c.model.CPU = &d
+			d := v1alpha1.DurationOf(time.Duration(t.cores(c, m) / n * float64(time.Second)))
+			m.CPU = &d
 		}
 	case "memory":
-		t.annotateMemory(c, text)
+		annotateMemory(m, text)
 	}
 }
 
-func (t *Topology) annotateMemory(c *component, text string) {
+func annotateMemory(to *v1alpha1.ServiceModel, text string) {
 	m := v1alpha1.MemoryModel{}
 	if !strings.Contains(text, "=") {
 		if m.UnmarshalText([]byte(text)) == nil {
-			c.model.Memory = &m
+			to.Memory = &m
 		}
 		return
 	}
@@ -165,17 +157,17 @@ func (t *Topology) annotateMemory(c *component, text string) {
 			m.PerRequest = &q
 		}
 	}
-	c.model.Memory = &m
+	to.Memory = &m
 }
 
 // cores is what one pod can use at once, as far as the template tells.
-func (t *Topology) cores(c *component) float64 {
+func (t *Topology) cores(c *component, m *v1alpha1.ServiceModel) float64 {
 	limit := 0.0
 	s := server(&c.primary().template)
 	if q, ok := s.Resources.Limits[corev1.ResourceCPU]; ok {
 		limit = q.AsApproximateFloat64()
 	}
-	threads, byLimit := t.threads(c)
+	threads, byLimit := t.threads(c, m)
 	n := float64(threads)
 	if byLimit && limit > 0 {
 		n = limit
@@ -190,9 +182,9 @@ func (t *Topology) cores(c *component) float64 {
 }
 
 // threads by what the scenario says, else by runtime.
-func (t *Topology) threads(c *component) (n int, byLimit bool) {
-	if c.model.Threads != nil {
-		return int(*c.model.Threads), false
+func (t *Topology) threads(c *component, m *v1alpha1.ServiceModel) (n int, byLimit bool) {
+	if m.Threads != nil {
+		return int(*m.Threads), false
 	}
 	s := server(&c.primary().template)
 	switch c.runtime {

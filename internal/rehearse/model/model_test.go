@@ -303,3 +303,68 @@ func TestOnlineBoutiqueHasFifteenEdgesAndALoadGenerator(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestProgramsSayWhatRequestsCostAndEntriesWinOverThem(t *testing.T) {
+	t.Parallel()
+	cost := func(image string) *v1alpha1.ServiceModel {
+		text := `cpu: 3ms
+latency: {p50: 10ms, p99: 40ms}
+errors: 0.2%
+concurrency: 8
+routes: {buy: {errors: 1%}}`
+		switch {
+		case strings.HasSuffix(image, ":bad"):
+			text = strings.NewReplacer("0.2%", "2%", "1%", "5%").Replace(text)
+		case strings.HasSuffix(image, ":slow"):
+			text = strings.NewReplacer("3ms", "6ms", "p50: 10ms, p99: 40ms", "p50: 20ms, p99: 80ms").Replace(text)
+		case strings.HasSuffix(image, ":narrow"):
+			text = strings.Replace(text, "concurrency: 8", "concurrency: 2", 1)
+		case !strings.Contains(image, "bakery/shop"):
+			return nil
+		}
+		var m v1alpha1.ServiceModel
+		if err := yaml.UnmarshalStrict([]byte(text), &m); err != nil {
+			t.Error(err)
+		}
+		return &m
+	}
+	top, err := Build(Input{Start: begin, Seed: 1, MeanRate: []float64{100}, Objects: read(t, filepath.Join("testdata", "bakery.yaml")), Scenario: spec(t, `
+load: [{name: users, to: bakery/shop, rate: 100, mix: {look: 3, buy: 1}}]
+services: [{match: bakery/shop, cpu: 4ms}]
+`), Programs: func(namespace string, _ *corev1.PodTemplateSpec, c *corev1.Container) *v1alpha1.ServiceModel {
+		if m := cost(c.Image); m != nil && namespace != "bakery" {
+			t.Errorf("asked for namespace %q", namespace)
+		}
+		return cost(c.Image)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, shop := find(t, top, "bakery/shop")
+	r := shop.Model.Routes[0]
+	if r.CPU != 4*time.Millisecond || r.LatencyP50 != 10*time.Millisecond || r.Errors != .002 || shop.Model.Concurrency != 8 {
+		t.Errorf("a request is %+v with %d workers; want the entry's CPU, and the rest of the Program", r, shop.Model.Concurrency)
+	}
+	buy := slices.IndexFunc(shop.Model.Routes, func(r flow.Route) bool { return r.Name == "buy" })
+	if shop.Model.Routes[buy].Errors != .01 {
+		t.Errorf("route buy fails %v", shop.Model.Routes[buy].Errors)
+	}
+	pod := func(tag string) *corev1.Pod {
+		return &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "registry.example/bakery/shop:" + tag, Ports: []corev1.ContainerPort{{ContainerPort: 8000}}}}}}
+	}
+	if r := top.RevisionOf(i, pod("v2.4")); r.RouteErrors != nil || r.CPUFactor != 1 || r.LatencyFactor != 1 {
+		t.Errorf("a revision with the same Program differs: %+v", r)
+	}
+	if r := top.RevisionOf(i, pod("bad")); len(r.RouteErrors) <= buy || r.RouteErrors[0] != .02 || r.RouteErrors[buy] != .05 || r.Errors != 0 {
+		t.Errorf("the bad revision is %+v", r)
+	}
+	if r := top.RevisionOf(i, pod("slow")); r.CPUFactor != 1 || r.LatencyFactor <= 2 {
+		t.Errorf("the slow revision is %+v; its CPU is said by the entry, its latency beyond that by the Program", r)
+	}
+	if top.Unmodelled(i, pod("bad")) || top.Unmodelled(i, pod("slow")) || !top.Unmodelled(i, pod("narrow")) {
+		t.Error("what of a revision is not modelled is told wrongly: another concurrency alone is")
+	}
+	if m := top.Entries[i].Model; m.CPU == nil || m.Errors != nil {
+		t.Errorf("what the scenario says is %+v", m)
+	}
+}

@@ -106,13 +106,15 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 // route is what a request of a route costs: its own entry over "*" over the fields of the service itself.
-func (c *component) route(name string) v1alpha1.RouteModel {
-	r := c.model.RouteModel
-	if any, ok := c.model.Routes[anyRoute]; ok {
+func (c *component) route(name string) v1alpha1.RouteModel { return routeOf(&c.model, name) }
+
+func routeOf(m *v1alpha1.ServiceModel, name string) v1alpha1.RouteModel {
+	r := m.RouteModel
+	if any, ok := m.Routes[anyRoute]; ok {
 		r = overlay(r, any)
 	}
 	if name != anyRoute {
-		if own, ok := c.model.Routes[name]; ok {
+		if own, ok := m.Routes[name]; ok {
 			r = overlay(r, own)
 		}
 	}
@@ -239,7 +241,7 @@ func (t *Topology) service(i int) flow.Service {
 		return out
 	}
 	m := &out.Model
-	m.Threads, m.ThreadsByLimit = t.threads(c)
+	m.Threads, m.ThreadsByLimit = t.threads(c, &c.model)
 	m.Balance, _ = t.balance(c)
 	if b := c.model.Balance; b != nil {
 		m.ConnectionsPerClient, m.ConnectionMaxAge = int(b.PerClient), b.MaxAge.Duration
@@ -260,21 +262,24 @@ func (t *Topology) service(i int) flow.Service {
 	if c.model.Noise != nil {
 		m.Noise = float64(*c.model.Noise)
 	}
-	factor, latency := 1.0, 1.0
-	if c.model.CPUFactor != nil {
-		factor = *c.model.CPUFactor
-	}
-	if c.model.LatencyFactor != nil {
-		latency = *c.model.LatencyFactor
-	}
 	for _, name := range c.routes {
-		m.Routes = append(m.Routes, t.flowRoute(i, name, factor, latency))
+		r := t.request(i, &c.model, name)
+		r.Calls, _ = t.routeCalls(i, name) // resolved before
+		m.Routes = append(m.Routes, r)
 	}
 	return out
 }
 
-func (t *Topology) flowRoute(i int, name string, factor, latency float64) flow.Route {
-	r := t.components[i].route(name)
+// request is what a request of a route costs at a component's pods of some model, without its calls.
+func (t *Topology) request(i int, m *v1alpha1.ServiceModel, name string) flow.Route {
+	factor, latency := 1.0, 1.0
+	if m.CPUFactor != nil {
+		factor = *m.CPUFactor
+	}
+	if m.LatencyFactor != nil {
+		latency = *m.LatencyFactor
+	}
+	r := routeOf(m, name)
 	f := flow.Route{Name: name, CPUScv: 1}
 	cpu := t.costs[i]
 	if r.CPU != nil {
@@ -295,7 +300,6 @@ func (t *Topology) flowRoute(i int, name string, factor, latency float64) flow.R
 	if r.Errors != nil {
 		f.Errors = math.Min(1, float64(*r.Errors))
 	}
-	f.Calls, _ = t.routeCalls(i, name) // resolved before
 	return f
 }
 

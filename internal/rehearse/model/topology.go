@@ -27,6 +27,9 @@ type Input struct {
 	// MeanRate of each load of the scenario over the run, in requests a second (for closed loads the number of users);
 	// the CPU a request is derived from it when nobody gave one. Missing means 0.
 	MeanRate []float64
+	// Programs returns the model that a Program gives a container of pods of a template in a namespace; nil = it gives none. A
+	// nil function = there are no Programs. Entries of the scenario and annotations win over it field by field.
+	Programs func(namespace string, template *corev1.PodTemplateSpec, container *corev1.Container) *v1alpha1.ServiceModel
 	Start    time.Time
 	Seed     int64
 }
@@ -45,6 +48,7 @@ type Topology struct {
 	Edges []Edge
 
 	scenario   *v1alpha1.ScenarioSpec
+	programs   func(namespace string, template *corev1.PodTemplateSpec, container *corev1.Container) *v1alpha1.ServiceModel
 	index      *index
 	overrides  []override // steps of kind set
 	next       int
@@ -79,7 +83,8 @@ type Entry struct {
 	Routes    []string
 	// Reached says that some load gets there.
 	Reached bool
-	// Model is what the scenario, annotations and defaults say of it, for parts other than requests (ready, stop, crash).
+	// Model is what the scenario and annotations say of it, for parts other than requests (ready, stop, crash). What Programs
+	// say of those differs from pod to pod, and is left to who starts containers.
 	Model v1alpha1.ServiceModel
 }
 
@@ -96,6 +101,7 @@ type component struct {
 	services  []*corev1.Service
 	generator bool
 	model     v1alpha1.ServiceModel // without image-narrowed entries
+	said      v1alpha1.ServiceModel // and without Programs
 	routes    []string
 	runtime   v1alpha1.Runtime
 	calls     []Edge
@@ -116,7 +122,7 @@ func (c *component) primary() *workload {
 
 // Build makes the Topology. Errors name the scenario's field and what is possible.
 func Build(in Input) (*Topology, error) {
-	t := &Topology{scenario: in.Scenario, index: newIndex(in.Objects), byWorkload: map[string]int{}, byService: map[string]int{}}
+	t := &Topology{scenario: in.Scenario, programs: in.Programs, index: newIndex(in.Objects), byWorkload: map[string]int{}, byService: map[string]int{}}
 	t.group()
 	for i := range t.components {
 		t.describe(i)
@@ -140,7 +146,7 @@ func Build(in Input) (*Topology, error) {
 	t.Config.Services = append(t.Config.Services, flow.Service{Name: "(other pods)", Constant: true, Usage: constantUse})
 	t.finishLoads(in)
 	for i, c := range t.components {
-		e := Entry{Name: c.name, Routes: c.routes, Reached: c.reached, Model: c.model}
+		e := Entry{Name: c.name, Routes: c.routes, Reached: c.reached, Model: c.said}
 		for _, w := range c.workloads {
 			e.Workloads = append(e.Workloads, w.key())
 		}
@@ -264,37 +270,6 @@ func (t *Topology) ServiceOf(pod *corev1.Pod, workload string) int {
 	return len(t.Config.Services) - 1
 }
 
-// RevisionOf describes what the entries narrowed by image say of a pod's revision.
-func (t *Topology) RevisionOf(service int, pod *corev1.Pod) flow.Revision {
-	r := flow.Revision{CPUFactor: 1, LatencyFactor: 1}
-	if service >= len(t.components) {
-		return r
-	}
-	c := t.components[service]
-	for _, e := range t.entries() {
-		if e.Image == "" || !t.matches(&e.Match, c) || !runs(&pod.Spec, e.Image) {
-			continue
-		}
-		if e.CPUFactor != nil {
-			r.CPUFactor = *e.CPUFactor
-		}
-		if e.LatencyFactor != nil {
-			r.LatencyFactor = *e.LatencyFactor
-		}
-		if e.Errors != nil {
-			r.Errors = float64(*e.Errors)
-		}
-		if e.CPU != nil && service < len(t.costs) && t.costs[service] > 0 {
-			r.CPUFactor = float64(e.CPU.Duration) / float64(t.costs[service])
-		}
-	}
-	return r
-}
-
-func runs(spec *corev1.PodSpec, image string) bool {
-	return slices.ContainsFunc(spec.Containers, func(c corev1.Container) bool { return globImage(image, c.Image) })
-}
-
 // entries are the scenario's services and, after them, what set steps added.
 func (t *Topology) entries() []v1alpha1.Service {
 	out := slices.Clone(t.scenario.Services)
@@ -358,7 +333,7 @@ func (t *Topology) renew(concerned []int) error {
 			}
 		}
 		t.Config.Services[i] = t.service(i)
-		t.Entries[i].Model = t.components[i].model
+		t.Entries[i].Model = t.components[i].said
 	}
 	return nil
 }

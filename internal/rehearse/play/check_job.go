@@ -117,13 +117,18 @@ func (r *run) failing(k *model.Check, namespace string) (share float64, heard bo
 // revision's. Requests that fail because it is overloaded, or what it calls, are not among them.
 func (r *run) shareOf(p *pod, route string) float64 {
 	own, routes := 0.0, 0.0
-	for _, x := range r.demand.system.ModelOf(p.demand.service).Routes {
-		if route == "" || x.Name == route {
+	revision := r.topology.RevisionOf(p.demand.service, p.obj)
+	for k, x := range r.demand.system.ModelOf(p.demand.service).Routes {
+		if route != "" && x.Name != route {
+			continue
+		}
+		if routes++; revision.RouteErrors != nil {
+			own += revision.RouteErrors[k]
+		} else {
 			own += x.Errors
-			routes++
 		}
 	}
-	return 1 - (1-r.topology.RevisionOf(p.demand.service, p.obj).Errors)*(1-own/max(routes, 1))
+	return 1 - (1-revision.Errors)*(1-own/max(routes, 1))
 }
 
 // checkedMax is how many results of an analysis are kept for its entry.

@@ -12,15 +12,39 @@ import (
 	"github.com/fairway-dev/fairway/internal/kube/virtual/program"
 )
 
-// containers are what containers do in this run: Programs, known images and commands that were read, with the models of the
-// scenario's services and the annotations of pods over them.
-func (r *run) containers() (*program.Book, error) {
+// rules are what containers do in this run: Programs, known images and commands that were read.
+func (r *run) rules() (*program.Rules, error) {
 	rules := &program.Rules{Defaults: program.DefaultsRehearsal(), FailUnmodelled: r.doc.Scenario.Spec.Virtual.Unmodelled == "fail", Service: r.serviceModel}
 	rules, bad := rules.With(r.doc.Programs)
 	for _, name := range sortedKeys(bad) {
 		return nil, fmt.Errorf("virtual.programs: Program %s: %w", name, bad[name])
 	}
+	return rules, nil
+}
+
+// containers are what the engine asks, with the models of the scenario's services and the annotations of pods over the rules.
+func (r *run) containers() (*program.Book, error) {
+	rules, err := r.rules()
+	if err != nil {
+		return nil, err
+	}
 	return program.NewBook(rules), nil
+}
+
+// programs is what Programs say of requests; nil without any.
+func (r *run) programs() (func(string, *corev1.PodTemplateSpec, *corev1.Container) *v1alpha1.ServiceModel, error) {
+	if len(r.doc.Programs) == 0 {
+		return nil, nil
+	}
+	rules, err := r.rules()
+	if err != nil {
+		return nil, err
+	}
+	return func(namespace string, t *corev1.PodTemplateSpec, c *corev1.Container) *v1alpha1.ServiceModel {
+		pod := &corev1.Pod{ObjectMeta: *t.ObjectMeta.DeepCopy(), Spec: t.Spec}
+		pod.Namespace = namespace
+		return rules.Model(&program.Question{Pod: pod, Container: c})
+	}, nil
 }
 
 // serviceModel is the model of the service that a container belongs to, as far as containers that serve are concerned.

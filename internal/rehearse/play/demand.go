@@ -207,6 +207,10 @@ func (d *demand) revision(p *pod) int {
 	m[name] = i
 	rev := d.r.topology.RevisionOf(p.demand.service, p.obj)
 	rev.Name = name
+	if d.r.topology.Unmodelled(p.demand.service, p.obj) {
+		d.r.out.event(record.Event{Limit: &record.Limit{What: "the Program of " + d.services[p.demand.service].Name + " at revision " + name,
+			Why: "of one revision only errors, and cpu and latency by one factor for all routes, are modelled; where its Program differs from the first revision's in more, that has no effect on requests"}})
+	}
 	d.advance(time.Now())
 	d.system.SetRevision(p.demand.service, i, rev)
 	return i

@@ -160,7 +160,11 @@ func (r *run) prepare() error {
 	}
 	spec := r.doc.Scenario.Spec
 	spec.Load = r.mixes(profiles)
-	built, err := model.Build(model.Input{Scenario: &spec, Objects: objects, MeanRate: r.meanRates(profiles), Start: time.Now(), Seed: r.doc.Seed})
+	programs, err := r.programs()
+	if err != nil {
+		return err
+	}
+	built, err := model.Build(model.Input{Scenario: &spec, Objects: objects, MeanRate: r.meanRates(profiles), Start: time.Now(), Seed: r.doc.Seed, Programs: programs})
 	if err != nil {
 		return err
 	}

@@ -22,14 +22,10 @@ func Choose(q Question, rules *Rules) Choice {
 	c := Choice{Healthy: true}
 	values, problems := relevant(q.Pod.Annotations, q.Container.Name, containerNames(q.Pod))
 	c.Problems = problems
-	program := rules.find(&q)
-	if name := values[v1alpha1.SimProgram]; name != "" {
-		if named := rules.named(name); named != nil {
-			program = named
-		} else {
-			c.Problems = append(c.Problems, Problem{v1alpha1.SimProgram, fmt.Sprintf(
-				"annotation %s: there is no Program %q with allowAnnotation: true", v1alpha1.SimProgram, name)})
-		}
+	program, fine := rules.chosen(&q, values)
+	if !fine {
+		c.Problems = append(c.Problems, Problem{v1alpha1.SimProgram, fmt.Sprintf(
+			"annotation %s: there is no Program %q with allowAnnotation: true", v1alpha1.SimProgram, values[v1alpha1.SimProgram])})
 	}
 	run := ""
 	if program != nil {

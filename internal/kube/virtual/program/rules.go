@@ -81,6 +81,29 @@ func (r *Rules) sort() {
 	})
 }
 
+// Model is the service model that a Program gives a container, without what annotations and the scenario lay over it; nil when
+// none does.
+func (r *Rules) Model(q *Question) *v1alpha1.ServiceModel {
+	values, _ := relevant(q.Pod.Annotations, q.Container.Name, containerNames(q.Pod))
+	p, _ := r.chosen(q, values)
+	if p == nil {
+		return nil
+	}
+	return p.Spec.Model
+}
+
+// chosen returns the Program of a container, or nil: the one that its annotations name, else the first that matches. fine is
+// false when they name one that they may not.
+func (r *Rules) chosen(q *Question, annotations map[string]string) (p *v1alpha1.Program, fine bool) {
+	if name := annotations[v1alpha1.SimProgram]; name != "" {
+		if p = r.named(name); p != nil {
+			return p, true
+		}
+		return r.find(q), false
+	}
+	return r.find(q), true
+}
+
 // find returns the first Program that matches, or nil.
 func (r *Rules) find(q *Question) *v1alpha1.Program {
 	for i := range r.programs {
