@@ -32,6 +32,9 @@ const (
 	// again; forgetEvery how often evidence of revisions without requests is dropped.
 	foreignEvery = 30 * time.Second
 	forgetEvery  = time.Minute
+	// attempts bounds the compilations of one step: Secrets may have to be read first, then ConfigMaps, and listeners be told of
+	// sockets that could not be bound.
+	attempts = 4
 )
 
 // Options of the capability.
@@ -78,6 +81,7 @@ type Controller struct {
 
 	// Of the loop alone.
 	last        *compile.Output
+	published   *config.Config
 	index       *match.Index
 	unavailable map[netip.AddrPort]string
 	told        map[string]bool // events
@@ -200,7 +204,7 @@ func (c *Controller) settle(ctx context.Context) bool {
 
 // step compiles, puts the result in force, and writes what it says of objects.
 func (c *Controller) step(ctx context.Context) {
-	for range 3 { // what is needed, and sockets that cannot be bound, may want another
+	for range attempts {
 		in := c.input()
 		in.Now = time.Now()
 		in.Addresses, in.AddressProblems = assign(in.Gateways, c.options.Pool)
@@ -209,15 +213,12 @@ func (c *Controller) step(ctx context.Context) {
 		}
 		in.IngressHTTPPort, in.IngressHTTPSPort = c.options.IngressHTTPPort, c.options.IngressHTTPSPort
 		out := compile.Compile(in)
-		fresh := c.last == nil || out.Config != c.last.Config
 		c.last = &out
-		before := c.stores.secrets == nil || c.stores.configMaps == nil
-		c.openWhatIsNeeded(ctx, out.Needs)
-		if before && (len(out.Needs.Secrets) > 0 || len(out.Needs.ConfigMaps) > 0) {
+		if c.openWhatIsNeeded(ctx, out.Needs) {
 			c.manager.GetCache().WaitForCacheSync(ctx)
 			continue
 		}
-		if fresh && c.publish(&out) {
+		if out.Config != c.published && c.publish(&out) {
 			continue
 		}
 		break
@@ -237,6 +238,7 @@ func (c *Controller) publish(out *compile.Output) bool {
 	} else {
 		c.index = c.index.Next(out.Config)
 	}
+	c.published = out.Config
 	c.endpoints.follow(out.Config.Backends)
 	if c.options.Socketless {
 		return false

@@ -92,8 +92,8 @@ func watch(ctx context.Context, m manager.Manager, object client.Object, handler
 }
 
 // openWhatIsNeeded opens the caches of kinds that are read only when something refers to them: Secrets with certificates,
-// and ConfigMaps with CAs; and of foreign objects whose definitions have come.
-func (c *Controller) openWhatIsNeeded(ctx context.Context, n compile.Needs) {
+// and ConfigMaps with CAs. It reports whether it opened any.
+func (c *Controller) openWhatIsNeeded(ctx context.Context, n compile.Needs) (opened bool) {
 	s := &c.stores
 	for _, k := range []struct {
 		needed bool
@@ -109,7 +109,9 @@ func (c *Controller) openWhatIsNeeded(ctx context.Context, n compile.Needs) {
 			continue
 		}
 		*k.into = indexer
+		opened = true
 	}
+	return opened
 }
 
 // openForeign opens the caches of foreign kinds whose definitions exist by now.
