@@ -48,6 +48,8 @@ type GatewayOptions struct {
 	ForeignClasses []string
 	// NoForeign leaves objects of other routers alone.
 	NoForeign bool
+	// NoForeignKinds says that no kinds of other routers will ever be defined: nobody looks for them.
+	NoForeignKinds bool
 }
 
 // DefaultDrain is how long requests have to end when the process does.
@@ -101,13 +103,13 @@ func gatewayCapability() Capability {
 func setUpGateway(ctx context.Context, h *House) error {
 	o := h.Gateway
 	ports := [2]uint16{80, 443} // where nothing is listened on, the machine has no say
-	if !h.Socketless {
+	if h.Sink == nil {
 		ports = ingressPorts()
 	}
 	//lint:ignore SA1019 users look for core/v1 Events, which the new API does not write
 	recorder := h.Manager.GetEventRecorderFor("fairway-gateway")
-	c := gateway.New(gateway.Options{Dial: h.Dial, Pool: o.Pool, PortOffset: o.PortOffset, Drain: cmp.Or(o.Drain, DefaultDrain), Foreign: !o.NoForeign,
-		ForeignClasses: foreignClasses(o), IngressHTTPPort: ports[0], IngressHTTPSPort: ports[1], Revision: program.Revision, Socketless: h.Socketless,
+	c := gateway.New(gateway.Options{Dial: h.Dial, Pool: o.Pool, PortOffset: o.PortOffset, Drain: cmp.Or(o.Drain, DefaultDrain), Foreign: !o.NoForeign && !o.NoForeignKinds,
+		ForeignClasses: foreignClasses(o), IngressHTTPPort: ports[0], IngressHTTPSPort: ports[1], Revision: program.Revision, Sink: h.Sink,
 		Recorder: recorder, Log: h.Log})
 	if err := c.SetUp(ctx, h.Manager); err != nil {
 		return err
@@ -209,14 +211,20 @@ func (d dataPath) LoadedWeights(r traffic.Ref, canary, stable string) (traffic.W
 }
 
 // evidenceOf answers the questions of analyses.
-type evidenceOf struct{ store *evidence.Store }
+type evidenceOf struct {
+	requests *evidence.Store // nil = this process serves none
+	pods     analysis.Evidence
+}
 
 // Measure implements analysis.Evidence.
-func (e evidenceOf) Measure(_ context.Context, q analysis.Question) (analysis.Answer, error) {
-	if q.Source != analysis.GatewayEvidence || e.store == nil {
+func (e evidenceOf) Measure(ctx context.Context, q analysis.Question) (analysis.Answer, error) {
+	switch {
+	case q.Source == analysis.KubeEvidence:
+		return e.pods.Measure(ctx, q)
+	case q.Source != analysis.GatewayEvidence || e.requests == nil:
 		return analysis.Answer{}, fmt.Errorf("there is no evidence for %s in this process; use prometheus or another provider", q.Source)
 	}
-	a, err := e.store.Measure(evidence.Question{Metric: q.Metric, Namespace: q.Namespace, Revision: q.Hash, Against: q.Against, Route: q.Route, Window: q.Window,
+	a, err := e.requests.Measure(evidence.Question{Metric: q.Metric, Namespace: q.Namespace, Revision: q.Hash, Against: q.Against, Route: q.Route, Window: q.Window,
 		MaxDelta: q.MaxDelta, MaxRatio: q.MaxRatio}, time.Now())
 	if err != nil {
 		return analysis.Answer{}, err

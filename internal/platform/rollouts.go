@@ -14,9 +14,11 @@ import (
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/program"
 	"github.com/fairway-dev/fairway/internal/ship/admission"
 	"github.com/fairway-dev/fairway/internal/ship/analysis"
 	"github.com/fairway-dev/fairway/internal/ship/analysis/provider"
+	"github.com/fairway-dev/fairway/internal/ship/analysis/provider/podlife"
 	"github.com/fairway-dev/fairway/internal/ship/experiment"
 	"github.com/fairway-dev/fairway/internal/ship/plugin"
 	"github.com/fairway-dev/fairway/internal/ship/rollout"
@@ -73,9 +75,15 @@ func setUpRollouts(ctx context.Context, h *House) error {
 		return err
 	}
 	config := provider.Config{Dial: h.Dial, Secret: analysis.Secrets(m.GetAPIReader()), Namespace: h.Namespace, Revisions: provider.RevisionsOf(m.GetClient())}
-	if h.gateway != nil {
-		config.Evidence = evidenceOf{h.gateway.Evidence}
+	pods, err := podlife.NewWatch(ctx, m.GetCache(), program.Revision)
+	if err != nil {
+		return err
 	}
+	seen := evidenceOf{pods: pods}
+	if h.gateway != nil {
+		seen.requests = h.gateway.Evidence
+	}
+	config.Evidence = seen
 	if h.Dial == nil {
 		config.Proxy = http.ProxyFromEnvironment
 	}

@@ -127,8 +127,8 @@ func unplayedMetrics(kind string, m metav1.ObjectMeta, metrics []argo.Metric) []
 	return list
 }
 
-// gatewayEvidence is the plugin that asks what the gateway has counted.
-const gatewayEvidence = "fairway/gateway"
+// evidence are the plugins that ask what this process has seen itself: the requests of a gateway, the lives of pods.
+var evidence = []string{"fairway/gateway", "fairway/kube"}
 
 // asksOutside is what a metric asks that is not there in a rehearsal; "" for jobs, web pages of the cluster and pages
 // whose place an argument tells.
@@ -159,7 +159,7 @@ func asksOutside(p *argo.MetricProvider) string {
 	case len(p.Plugin) > 0:
 		var names []string
 		for n := range p.Plugin {
-			if n != gatewayEvidence {
+			if !slices.Contains(evidence, n) {
 				names = append(names, n)
 			}
 		}

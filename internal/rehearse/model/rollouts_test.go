@@ -93,6 +93,7 @@ spec: {metrics: [{name: rate, provider: ` + provider + `}]}`
 		{metric(`{web: {url: "http://web.shop:8080/x"}}`), "", false},
 		{metric(`{web: {url: "http://{{args.host}}/x"}}`), "", false},
 		{metric(`{job: {spec: {template: {spec: {containers: []}}}}}`), "", false},
+		{metric(`{plugin: {fairway/kube: {metric: restarts}}}`), "", false},
 		{metric(`{plugin: {acme/metrics: {}}}`), `asks the plugin acme/metrics`, true},
 		{`
 apiVersion: argoproj.io/v1alpha1

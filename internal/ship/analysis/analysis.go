@@ -44,4 +44,6 @@ type Answer struct {
 	Count, AgainstCount uint64
 	// Bad and AgainstBad of the counts were errors, or slower than the bound a comparison asks about.
 	Bad, AgainstBad uint64
+	// Message says what there is to know of Value, as that only a part of the window was seen; "" = nothing.
+	Message string
 }

@@ -110,7 +110,7 @@ func parseOne(from *argo.Metric) (metric, error) {
 	case 0:
 		return metric{}, errors.New("no provider specified")
 	case 1:
-		return m, Supported(from)
+		return m, errors.Join(Supported(from), checkEvidence(&from.Provider))
 	}
 	return metric{}, errors.New("multiple providers specified")
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,6 +25,7 @@ import (
 	"github.com/fairway-dev/fairway/internal/kube/kubetest"
 	"github.com/fairway-dev/fairway/internal/ship/analysis"
 	"github.com/fairway-dev/fairway/internal/ship/analysis/provider"
+	"github.com/fairway-dev/fairway/internal/ship/analysis/provider/podlife"
 	"github.com/fairway-dev/fairway/internal/ship/experiment"
 	"github.com/fairway-dev/fairway/internal/ship/lenient"
 	"github.com/fairway-dev/fairway/internal/ship/live/house"
@@ -33,6 +35,7 @@ import (
 type wiring struct {
 	*kubetest.Cluster
 	told       *told
+	pods       *podlife.Watch
 	writes     *house.Writes
 	collectors []prometheus.Collector
 	ended      chan error // of the manager
@@ -118,8 +121,13 @@ func start(ctx context.Context, t *testing.T, c *kubetest.Cluster, instance stri
 	var m manager.Manager
 	m, h.writes = house.Manager(t, c, house.Options{Wrap: func(cfg *rest.Config) { cfg.Wrap(lenient.Wrap(c.Scheme, slog.New(slog.DiscardHandler))) }})
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	var err error
+	h.pods, err = podlife.NewWatch(ctx, m.GetCache(), func(p *corev1.Pod) string { return p.Labels["pod-template-hash"] })
+	if err != nil {
+		t.Fatal(err)
+	}
 	runs := &analysis.Controller{Client: m.GetClient(), Reader: m.GetAPIReader(), Recorder: h.told, FieldOwner: "fairway", Log: log, InstanceID: instance,
-		Providers: provider.All(provider.Config{Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		Providers: provider.All(provider.Config{Evidence: h.pods, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, h.web)
 		}})}
 	experiments := &experiment.Controller{Client: m.GetClient(), Recorder: h.told, FieldOwner: "fairway", Log: log, InstanceID: instance}

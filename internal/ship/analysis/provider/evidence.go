@@ -2,30 +2,20 @@ package provider
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
-	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 
 	"github.com/fairway-dev/fairway/internal/ship/analysis"
 )
 
+// Of comparisons that do not say.
 const (
-	evidenceWindow     = time.Minute
 	evidenceSamples    = 100
 	evidenceConfidence = 0.95
 )
-
-// evidenceMetrics by plugin; those that can be compared are shares of requests.
-var evidenceMetrics = map[string][]string{
-	analysis.GatewayEvidence: {"success-rate", "latency-p50", "latency-p95", "latency-p99", "rps"},
-	analysis.KubeEvidence:    {"restarts", "oom-kills", "readiness-flaps", "pod-start-p95"},
-}
 
 // evidence answers from what this process has seen itself. The result is a share of 0…1, seconds, requests a second, or a
 // count. With compare the verdict is that of a test whether one revision is worse than another.
@@ -34,38 +24,15 @@ type evidence struct {
 	source string
 }
 
-// evidenceMetric is the configuration of the plugins fairway/gateway and fairway/kube.
-type evidenceMetric struct {
-	Metric  string              `json:"metric"`
-	Hash    string              `json:"hash"` // Latest (default), Stable, or a pod-template hash
-	Window  argo.DurationString `json:"window"`
-	Route   string              `json:"route"`
-	Compare *comparison         `json:"compare"`
-}
-
-// comparison of two revisions.
-type comparison struct {
-	Against    string   `json:"against"` // Stable (default), Latest, or a pod-template hash
-	MaxDelta   float64  `json:"maxDelta"`
-	MaxRatio   float64  `json:"maxRatio"` // 0 = maxDelta counts
-	MinSamples *uint64  `json:"minSamples"`
-	Confidence *float64 `json:"confidence"`
-}
-
 func (p evidence) Measure(ctx context.Context, r analysis.Request) (analysis.Reading, error) {
 	if p.Evidence == nil {
 		return analysis.Reading{}, fmt.Errorf("there is no evidence for %s in this process; use prometheus or another provider", p.source)
 	}
-	var m evidenceMetric
-	decoder := json.NewDecoder(strings.NewReader(string(r.Metric.Provider.Plugin[p.source])))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&m); err != nil {
-		return analysis.Reading{}, fmt.Errorf("plugin[%s]: %w", p.source, err)
+	m, err := analysis.ReadEvidence(p.source, r.Metric.Provider.Plugin[p.source])
+	if err != nil {
+		return analysis.Reading{}, err
 	}
-	if err := m.check(p.source); err != nil {
-		return analysis.Reading{}, fmt.Errorf("plugin[%s]: %w", p.source, err)
-	}
-	question, err := p.question(ctx, r, &m)
+	question, err := p.question(ctx, r, m)
 	if err != nil {
 		return analysis.Reading{}, err
 	}
@@ -74,33 +41,15 @@ func (p evidence) Measure(ctx context.Context, r analysis.Request) (analysis.Rea
 		return analysis.Reading{}, err
 	}
 	if m.Compare == nil {
-		return analysis.Reading{Result: answer.Value, Value: formatValue(answer.Value)}, nil
+		return analysis.Reading{Result: answer.Value, Value: formatValue(answer.Value), Message: answer.Message}, nil
 	}
-	return m.Compare.judge(m.Metric, answer), nil
+	return judge(m.Compare, m.Metric, answer), nil
 }
 
-func (m *evidenceMetric) check(source string) error {
-	if !slices.Contains(evidenceMetrics[source], m.Metric) {
-		return fmt.Errorf("metric is %q; there are %s", m.Metric, strings.Join(evidenceMetrics[source], ", "))
-	}
-	c := m.Compare
-	switch {
-	case c == nil:
-		return nil
-	case m.Metric != "success-rate" && !strings.HasPrefix(m.Metric, "latency-"):
-		return fmt.Errorf("compare needs shares of requests; %s is none, success-rate and latency-p50, -p95 and -p99 are", m.Metric)
-	case c.MaxDelta < 0 || c.MaxRatio < 0 || c.MaxDelta > 0 && c.MaxRatio > 0:
-		return errors.New("compare takes either maxDelta or maxRatio, not negative")
-	case c.Confidence != nil && (*c.Confidence <= 0.5 || *c.Confidence >= 1):
-		return errors.New("compare.confidence must be between 0.5 and 1, as in 0.95")
-	}
-	return nil
-}
-
-func (p evidence) question(ctx context.Context, r analysis.Request, m *evidenceMetric) (analysis.Question, error) {
-	window, err := duration(m.Window, evidenceWindow)
-	if err != nil || window <= 0 {
-		return analysis.Question{}, fmt.Errorf("plugin[%s]: window %q is not a positive duration such as 1m", p.source, m.Window)
+func (p evidence) question(ctx context.Context, r analysis.Request, m *analysis.EvidenceMetric) (analysis.Question, error) {
+	window, err := m.Span()
+	if err != nil {
+		return analysis.Question{}, fmt.Errorf("plugin[%s]: %w", p.source, err)
 	}
 	var owner Revisions
 	if p.Revisions != nil {
@@ -138,7 +87,7 @@ func (o Revisions) hash(which, unset string) (string, error) {
 
 // judge tests by one-sided two-proportion z-test whether the share of bad requests is larger than that of the other
 // revision by more than the margin. Of latencies the margin is in the bound already that made a request a bad one.
-func (c *comparison) judge(metric string, a analysis.Answer) analysis.Reading {
+func judge(c *analysis.Comparison, metric string, a analysis.Answer) analysis.Reading {
 	samples, confidence := uint64(evidenceSamples), evidenceConfidence
 	if c.MinSamples != nil {
 		samples = *c.MinSamples

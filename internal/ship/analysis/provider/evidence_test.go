@@ -69,6 +69,16 @@ func TestEvidenceFailsInWords(t *testing.T) {
 		_, err := measure(t, c, plugin("fairway/gateway", config))
 		expectFault(t, err, text)
 	}
+	for text, config := range map[string]string{
+		"there are restarts, oom-kills, readiness-flaps, pod-start-p95": `{"metric":"success-rate"}`,
+		"it is empty: give a metric, one of restarts":                   ``,
+		"route is of requests, not of pods":                             `{"metric":"restarts","route":"HTTPRoute/shop/web"}`,
+		"window \"2h\" is longer than 1h0m0s":                           `{"metric":"restarts","window":"2h"}`,
+		"give a successCondition such as result == 0":                   `{"metric":"restarts","compare":{}}`,
+	} {
+		_, err := measure(t, c, plugin("fairway/kube", config))
+		expectFault(t, err, text)
+	}
 	_, err := measure(t, Config{}, plugin("fairway/gateway", `{"metric":"rps"}`))
 	expectFault(t, err, "there is no evidence for fairway/gateway in this process")
 	_, err = measure(t, Config{Evidence: witness{}}, plugin("fairway/kube", `{"metric":"restarts"}`))
