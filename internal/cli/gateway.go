@@ -138,6 +138,8 @@ func printGatewayStatus(t *table, a *admin.Status) {
 			switch {
 			case e.Ejected > 0:
 				state = fmt.Sprintf("ejected for %v", e.Ejected.Round(time.Second))
+			case e.Unhealthy != "":
+				state = "unhealthy: " + e.Unhealthy
 			case e.Leaving:
 				state = "terminating"
 			}

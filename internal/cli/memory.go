@@ -19,17 +19,18 @@ const (
 	// of 10,000 pods on 1,000 nodes took more memory at its end (2.3 GB resident) and more CPU on the way there.
 	gcMost, gcLeast = 200, 60
 	heapRoom        = 1400 << 20
+	// heapOfAStart is more than lives in a cluster that has just started. A heap up to this size grows by gcLeast: what a start
+	// leaves stays where it was made, among what it threw away, so with Go's 100 a cluster at rest would hold 20 to 30 MB more.
+	heapOfAStart = 192 << 20
 )
 
-// collectByOurselves reports that whoever started the process did not choose by GOGC or GOMEMLIMIT. A start is left to Go's
-// 100: less would take longer, and with more a cluster at rest would hold some 20 MB more, for what a start leaves stays where
-// it was made, among what it threw away.
+// collectByOurselves reports that whoever started the process did not choose by GOGC or GOMEMLIMIT.
 func collectByOurselves() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
 
 // growth is how far the heap may grow before the next collection, in percent of the live bytes.
 func growth(live uint64) int {
-	if live == 0 {
-		return gcMost
+	if live <= heapOfAStart {
+		return gcLeast
 	}
 	return min(max(int((heapRoom-min(heapRoom, live))*100/live), gcLeast), gcMost)
 }

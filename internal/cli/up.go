@@ -175,6 +175,9 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 	slog.SetDefault(log) // the terminal is for the user
 	start, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not ready after %v", startWithin))
 	defer cancel()
+	if collectByOurselves() {
+		debug.SetGCPercent(gcLeast)
+	}
 	began := time.Now()
 	cluster, err := platform.Up(start, o)
 	if err != nil {
