@@ -267,6 +267,7 @@ func (c *Cluster) nodes(life context.Context, o UpOptions, book *program.Book) (
 	}
 	book.Lost = c.unreachable
 	core := factory.Core().V1()
+	book.Read = entries(core)
 	c.nodeStore = core.Nodes().Informer().GetStore()
 	_, err = c.Dialer.Tables.Observe(core.Pods().Informer(), core.Nodes().Informer(), core.Services().Informer(), factory.Discovery().V1().EndpointSlices().Informer())
 	if err != nil {

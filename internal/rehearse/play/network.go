@@ -52,7 +52,7 @@ func (n *network) port(pod *corev1.Pod, port uint16, protocol corev1.Protocol) v
 	if s.Serve != nil && n.fails(pod) {
 		s.Serve = n.answer.With(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "the request fails, as this share of the revision's do", http.StatusInternalServerError)
-		}))
+		}), nil)
 	}
 	return s
 }

@@ -74,15 +74,22 @@ func Declares(pod *corev1.Pod, port uint16) bool {
 	return false
 }
 
-// Serve answers one connection until it ends, and closes it (or has the HTTP server close it).
-func (u *Universal) Serve(c net.Conn) { u.serve(c, nil) }
-
-// With returns a Serve whose HTTP requests, gRPC's apart, h answers; it may be called concurrently.
-func (u *Universal) With(h http.Handler) func(net.Conn) {
-	return func(c net.Conn) { u.serve(c, h) }
+// GRPCHandler is a handler that answers gRPC's requests as well.
+type GRPCHandler interface {
+	http.Handler
+	ServeGRPC(http.ResponseWriter, *http.Request)
 }
 
-func (u *Universal) serve(c net.Conn, handler http.Handler) {
+// Serve answers one connection until it ends, and closes it (or has the HTTP server close it).
+func (u *Universal) Serve(c net.Conn) { u.serve(c, nil, nil) }
+
+// With returns a Serve whose HTTP requests h answers, and gRPC's only if it is a [GRPCHandler]. TLS is by secure; nil = by the
+// certificate of the process. It may be called concurrently.
+func (u *Universal) With(h http.Handler, secure *tls.Config) func(net.Conn) {
+	return func(c net.Conn) { u.serve(c, h, secure) }
+}
+
+func (u *Universal) serve(c net.Conn, handler http.Handler, secure *tls.Config) {
 	u.once.Do(u.start)
 	p := &peeked{Conn: c, ahead: bufio.NewReaderSize(c, 512), handler: handler}
 	first, err := p.ahead.Peek(1)
@@ -92,7 +99,7 @@ func (u *Universal) serve(c net.Conn, handler http.Handler) {
 	}
 	switch {
 	case first[0] == 0x16: // a TLS handshake record
-		u.serveTLS(p)
+		u.serveTLS(p, secure)
 	case isHTTP(p.ahead):
 		u.arrived.add(p)
 	case isRedis(p.ahead):
@@ -123,17 +130,21 @@ func (u *Universal) Close() error {
 	return u.server.Close()
 }
 
-func (u *Universal) serveTLS(c *peeked) {
-	if u.secured == nil {
+func (u *Universal) serveTLS(c *peeked, secure *tls.Config) {
+	own := secure != nil // then HTTP is spoken within, and the handler is to see the TLS
+	if !own {
+		secure = u.secured
+	}
+	if secure == nil {
 		c.Close()
 		return
 	}
-	t := tls.Server(c, u.secured)
+	t := tls.Server(c, secure)
 	if err := t.Handshake(); err != nil {
 		t.Close()
 		return
 	}
-	if t.ConnectionState().NegotiatedProtocol != "" {
+	if own || t.ConnectionState().NegotiatedProtocol != "" {
 		u.arrived.add(t)
 		return
 	}
@@ -161,11 +172,16 @@ func withHandler(ctx context.Context, c net.Conn) context.Context {
 
 // answer is the universal HTTP handler.
 func answer(w http.ResponseWriter, r *http.Request) {
+	h, own := r.Context().Value(handlerKey{}).(http.Handler)
 	if r.ProtoMajor == 2 && strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
-		answerGRPC(w, r)
+		if g, ok := h.(GRPCHandler); ok {
+			g.ServeGRPC(w, r)
+		} else {
+			answerGRPC(w, r)
+		}
 		return
 	}
-	if h, ok := r.Context().Value(handlerKey{}).(http.Handler); ok {
+	if own {
 		h.ServeHTTP(w, r)
 		return
 	}

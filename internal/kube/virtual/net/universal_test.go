@@ -255,7 +255,7 @@ func TestAHandlerAnswersTheHTTPRequestsOfItsPodsAlone(t *testing.T) {
 	}
 	u := &Universal{TLS: identity}
 	t.Cleanup(func() { u.Close() })
-	serve := u.With(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "mine") }))
+	serve := u.With(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "mine") }), nil)
 	own := &Dialer{Network: &Network{}, Tables: world(), Pods: func(*corev1.Pod, uint16, corev1.Protocol) Serving { return Serving{Serve: serve} }}
 	other := &Dialer{Network: &Network{}, Tables: world(), Pods: u.Port}
 	h2 := new(http.Protocols)

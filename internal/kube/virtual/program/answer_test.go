@@ -1,6 +1,7 @@
 package program
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -48,7 +49,7 @@ func TestServersWhoseAnswersAreKnownGiveThem(t *testing.T) {
 		method, path, _ := strings.Cut(c.method, " ")
 		book.Log = func(_ *corev1.Pod, container string, _ int32, line string) { log += container + ": " + line }
 		book.Serve = (&nothing{}).serve
-		book.With = func(h http.Handler) func(net.Conn) {
+		book.With = func(h http.Handler, _ *tls.Config) func(net.Conn) {
 			return func(net.Conn) {
 				w := httptest.NewRecorder()
 				h.ServeHTTP(w, httptest.NewRequest(method, orRoot(path), nil))

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -28,8 +29,12 @@ type Book struct {
 	rules atomic.Pointer[Rules]
 	// Serve is what a modelled server does with a connection, usually (*vnet.Universal).Serve of package vnet. Set it before use.
 	Serve func(net.Conn)
-	// With is Serve with the answers of a handler, usually (*vnet.Universal).With. nil = Serve.
-	With func(http.Handler) func(net.Conn)
+	// With is Serve with the answers of a handler, and with TLS of its own if that is not nil, usually (*vnet.Universal).With.
+	// nil = Serve.
+	With func(http.Handler, *tls.Config) func(net.Conn)
+	// Read returns an entry of a Secret or a ConfigMap of a namespace, for servers that read files of their volumes. nil = there
+	// are none.
+	Read func(namespace string, from Entry) ([]byte, error)
 	// Servers answer for containers by the models of their programs; nil = every HTTP request is answered ok at once.
 	Servers *serve.Servers
 	// Log takes what a server writes about a request, a line for standard error. Set it before use; nil = dropped.

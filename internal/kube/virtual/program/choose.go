@@ -12,6 +12,7 @@ import (
 	"k8s.io/kubernetes/third_party/forked/golang/expansion"
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/serve"
 )
 
 // never is a time that no cluster reaches.
@@ -78,12 +79,15 @@ func (c *Choice) base(q *Question, rules *Rules, run string) string {
 		c.Local, c.Listens = port, true
 		return "run: " + run
 	case "builtin":
-		c.Listens, c.Echo = arg != "pause", arg == echoBuiltin
+		c.Listens = arg != "pause"
 		for _, r := range table {
 			if r.builtin == arg {
 				c.Ports = r.ports
 				break
 			}
+		}
+		if arg == echoBuiltin {
+			c.echoes(env)
 		}
 		return "run: " + run
 	}
@@ -101,6 +105,11 @@ func (c *Choice) base(q *Question, rules *Rules, run string) string {
 		return "command " + brief(argv)
 	}
 	return c.guess(q, rules, argv, &script)
+}
+
+// echoes makes it the server that answers with what it was asked; its ports are those that its environment names.
+func (c *Choice) echoes(env map[string]string) {
+	c.Echo, c.Ports = true, serve.EchoPorts(env)
 }
 
 // guess is what an image and a command without a model do.
@@ -145,7 +154,10 @@ func (c *Choice) fromTable(row *image, argv []string, env map[string]string) (st
 	why := "image table: " + row.builtin
 	switch row.kind {
 	case serves, acceptOnly:
-		c.Listens, c.Ports, c.Echo = true, row.ports, row.builtin == echoBuiltin
+		c.Listens, c.Ports = true, row.ports
+		if row.builtin == echoBuiltin {
+			c.echoes(env)
+		}
 	case waits:
 		c.OnlyPorts = true
 	case isAgnhost:

@@ -54,15 +54,19 @@ func (b *Book) serving(pod *corev1.Pod, c *corev1.Container, s *corev1.Container
 		if handler == nil {
 			return b.Serve
 		}
-		return b.With(handler)
+		return b.With(handler, nil)
 	}
 	w := b.what(pod, c, s, choice)
 	w.Port = port
-	if handler == nil {
-		handler = b.Servers.Handler(w)
+	if handler != nil {
+		serve := b.With(handler, nil)
+		return func(conn net.Conn) { serve(b.Servers.Conn(w, conn)) }
 	}
-	serve := b.With(handler)
-	return func(conn net.Conn) { serve(b.Servers.Conn(w, conn)) }
+	how := b.Servers.Port(w)
+	if how.Raw == nil {
+		how.Raw = b.With(how.Handler, how.TLS)
+	}
+	return func(conn net.Conn) { how.Raw(b.Servers.Conn(w, conn)) }
 }
 
 // what is known of a running container, for whoever answers for it.
@@ -78,7 +82,7 @@ func (b *Book) what(pod *corev1.Pod, c *corev1.Container, s *corev1.ContainerSta
 	}
 	w.Cores = limits.Cpu().AsApproximateFloat64()
 	if choice.Echo {
-		w.Env = environment(&Question{Pod: pod, Container: c})
+		w.Env, w.File = environment(&Question{Pod: pod, Container: c}), b.files(pod, c)
 	}
 	return w
 }

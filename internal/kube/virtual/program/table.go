@@ -44,7 +44,7 @@ var table = []image{
 		tools: []string{"pause"}, builtin: "pause"},
 	{globs: []string{"agnhost", "*/agnhost"}, kind: isAgnhost, entry: []string{"/agnhost"}, byItself: []string{"/agnhost", "pause"},
 		own: []string{"agnhost", "agnhost-2"}, builtin: "agnhost"},
-	{globs: []string{"*/echo-basic", "echo-basic"}, kind: serves, own: []string{"echo-basic"}, ports: []uint16{3000, 3001, 8443}, builtin: echoBuiltin},
+	{globs: []string{"*/echo-basic", "echo-basic"}, kind: serves, own: []string{"echo-basic"}, builtin: echoBuiltin},
 	{globs: []string{"nginx", "*/nginx", "nginxinc/nginx-unprivileged", "nginx-slim", "*/nginx-slim"}, kind: serves,
 		entry: nil, own: []string{"nginx", "docker-entrypoint.sh"}, ports: []uint16{80}, builtin: "http"},
 	{globs: []string{"httpd", "*/httpd"}, kind: serves, own: []string{"httpd", "httpd-foreground", "apache2-foreground"}, ports: []uint16{80}, builtin: "http"},

@@ -54,8 +54,10 @@ type echoedTLS struct {
 func (e *echo) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.perform(w, r, e.answer) }
 
 func (e *echo) answer(w http.ResponseWriter, r *http.Request) {
-	if e.what.Log != nil {
-		e.what.Log("Echoing back request made to " + r.RequestURI + " to client (" + r.RemoteAddr + ")")
+	e.what.log("Echoing back request made to " + r.RequestURI + " to client (" + r.RemoteAddr + ")")
+	if e.what.Port == portIn(e.what.Env, envH2CPort, defaultH2C) && r.ProtoMajor != 2 {
+		http.Error(w, "Expected h2c request", http.StatusBadRequest)
+		return
 	}
 	query := r.URL.Query()
 	if d, err := time.ParseDuration(query.Get("delay")); err == nil && d > 0 {
@@ -97,19 +99,29 @@ func (e *echo) tell(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
-	for _, pair := range strings.Split(r.Header.Get("X-Echo-Set-Header"), ",") {
-		if name, value, ok := strings.Cut(pair, ":"); ok {
-			h.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	for _, pair := range strings.Split(strings.Join(r.Header.Values("X-Echo-Set-Header"), ","), ",") {
+		name, value, ok := strings.Cut(strings.TrimSpace(pair), ":")
+		value = strings.TrimSpace(value)
+		switch {
+		case !ok:
+		case len(h[name]) == 0:
+			h[name] = []string{value} // in the case it was asked for
+		default:
+			h[name][0] += "," + value
 		}
 	}
 	_, _ = w.Write(body)
+}
+
+func tlsVersion(s *tls.ConnectionState) string {
+	return strings.ReplaceAll(tls.VersionName(s.Version), "TLS ", "TLSv")
 }
 
 func describeTLS(s *tls.ConnectionState) *echoedTLS {
 	if s == nil {
 		return nil
 	}
-	out := &echoedTLS{Version: strings.ReplaceAll(tls.VersionName(s.Version), "TLS ", "TLSv"), ServerName: s.ServerName, NegotiatedProtocol: s.NegotiatedProtocol,
+	out := &echoedTLS{Version: tlsVersion(s), ServerName: s.ServerName, NegotiatedProtocol: s.NegotiatedProtocol,
 		CipherSuite: tls.CipherSuiteName(s.CipherSuite)}
 	for _, c := range s.PeerCertificates {
 		out.PeerCertificates = append(out.PeerCertificates, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})))

@@ -33,7 +33,8 @@ type What struct {
 	// makes connections has to see to it that no new ones come. The zero time = never.
 	Closing time.Time
 	Env     map[string]string
-	Log     func(string) // takes a line of the container's log; nil = dropped
+	File    func(path string) ([]byte, error) // reads a file of its volumes; nil = there are none
+	Log     func(string)                      // takes a line of the container's log; nil = dropped
 }
 
 // Servers of all containers that were ever asked something and still run. The zero value is ready to use.
