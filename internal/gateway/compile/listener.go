@@ -75,6 +75,11 @@ func (l *listener) serves() bool {
 	return !l.conflict.bad && !l.parent.refused.bad && len(supportedKinds(l.spec.Protocol)) > 0
 }
 
+// valid is false for a listener that is not served, whatever routes there are.
+func (l *listener) valid() bool {
+	return !l.conflict.bad && !l.accepted.bad && !(l.terminates() && len(l.certificates) == 0)
+}
+
 // supportedKinds of routes, by the protocol of the listener.
 func supportedKinds(p gw.ProtocolType) []string {
 	switch p {
@@ -146,8 +151,8 @@ func (l *listener) terminates() bool {
 // objects the first in the order Gateway, then ListenerSets by age, keeps its place (GEP-1713).
 func conflicts(listeners []*listener) {
 	for i, l := range listeners {
-		if len(supportedKinds(l.spec.Protocol)) == 0 {
-			continue
+		if len(supportedKinds(l.spec.Protocol)) == 0 && l.spec.Protocol != gw.TCPProtocolType {
+			continue // UDP has ports of its own
 		}
 		for j, other := range listeners {
 			if i == j || other.spec.Port != l.spec.Port || len(supportedKinds(other.spec.Protocol)) == 0 {

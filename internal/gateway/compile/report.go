@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,7 +63,7 @@ func (c *compilation) reportGateway(p *parent) {
 	}
 	attached := int32(0)
 	for _, s := range c.sets[p.key] {
-		if _, good, _, _ := sum(s.listeners); !s.refused.bad && good > 0 {
+		if !s.refused.bad && slices.ContainsFunc(s.listeners, (*listener).valid) {
 			attached++
 		}
 	}
@@ -112,9 +113,9 @@ func sum(listeners []*listener) (bad []string, good, programmed int, unresolved 
 
 // conditions of a listener.
 func (l *listener) conditions(generation int64) []metav1.Condition {
-	accepted := l.accepted
+	accepted, program := l.accepted, l.program
 	if l.conflict.bad {
-		accepted = verdict{true, string(gw.GatewayReasonInvalid), l.conflict.message}
+		accepted, program = l.conflict, l.conflict
 	}
 	if l.parent.refused.bad {
 		accepted.blame(string(gw.GatewayReasonInvalid), l.parent.refused.message)
@@ -126,7 +127,7 @@ func (l *listener) conditions(generation int64) []metav1.Condition {
 	}
 	out := []metav1.Condition{
 		condition(gw.ListenerConditionAccepted, accepted, generation, gw.ListenerReasonAccepted, ""),
-		condition(gw.ListenerConditionProgrammed, l.program, generation, gw.ListenerReasonProgrammed, ""),
+		condition(gw.ListenerConditionProgrammed, program, generation, gw.ListenerReasonProgrammed, ""),
 		condition(gw.ListenerConditionResolvedRefs, l.resolved, generation, gw.ListenerReasonResolvedRefs, ""),
 		conflicted,
 	}
@@ -139,13 +140,13 @@ func (l *listener) conditions(generation int64) []metav1.Condition {
 
 func (c *compilation) reportSet(p, s *parent) {
 	generation := s.set.Generation
-	bad, good, programmed, _ := sum(s.listeners)
+	bad, _, programmed, unresolved := sum(s.listeners)
 	accepted, reason, message := s.refused, gw.ListenerSetReasonAccepted, fmt.Sprintf("its listeners are those of Gateway %s", p.key.name)
-	if !accepted.bad && len(bad) > 0 {
+	if len(bad) > 0 {
 		reason, message = gw.ListenerSetReasonListenersNotValid, "listeners that are not served: "+strings.Join(bad, ", ")
-		if good == 0 {
-			accepted.blame(string(reason), message)
-		}
+	}
+	if !slices.ContainsFunc(s.listeners, (*listener).valid) {
+		accepted.blame(string(gw.ListenerSetReasonListenersNotValid), "no listener can be served: "+strings.Join(append(bad, unresolved...), ", "))
 	}
 	program := accepted
 	if programmed == 0 {
