@@ -10,18 +10,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairway-dev/fairway/api/v1alpha1"
+	"github.com/fairway-dev/fairway/internal/kube/virtual/serve"
 	"github.com/fairway-dev/fairway/internal/rehearse/flow"
 	"github.com/fairway-dev/fairway/internal/rehearse/record"
 )
 
-// Defaults of a request, a pod and a client when nobody says otherwise.
+// Defaults of a pod and a client when nobody says otherwise; those of a request are in package serve.
 const (
 	anyRoute        = "*"
-	latencyBeyond   = 5 * time.Millisecond // p50 beyond the CPU time
-	latencyTail     = 4                    // p99 ÷ p50
 	defaultTimeout  = 15 * time.Second
 	defaultBackoff  = 25 * time.Millisecond
-	defaultQueue    = 1000
 	defaultIdle     = 0.005 // cores
 	defaultNoise    = 0.05
 	leastCost       = 100 * time.Microsecond
@@ -247,10 +245,7 @@ func (t *Topology) service(i int) flow.Service {
 		m.ConnectionsPerClient, m.ConnectionMaxAge = int(b.PerClient), b.MaxAge.Duration
 	}
 	if c.model.Concurrency != nil {
-		m.Concurrency, m.QueueMax = int(*c.model.Concurrency), defaultQueue
-	}
-	if q := c.model.Queue; q != nil && q.Max != nil {
-		m.QueueMax = int(*q.Max)
+		m.Concurrency, m.QueueMax = int(*c.model.Concurrency), serve.QueueMaxOf(&c.model)
 	}
 	m.Client = client(&c.model)
 	t.memory(c, m)
@@ -280,23 +275,14 @@ func (t *Topology) request(i int, m *v1alpha1.ServiceModel, name string) flow.Ro
 		latency = *m.LatencyFactor
 	}
 	r := routeOf(m, name)
-	f := flow.Route{Name: name, CPUScv: 1}
+	f := flow.Route{Name: name, CPUScv: serve.CPUScvOf(&r)}
 	cpu := t.costs[i]
 	if r.CPU != nil {
 		cpu = r.CPU.Duration
 	}
 	f.CPU = scaled(cpu, factor)
-	if r.CPUScv != nil {
-		f.CPUScv = *r.CPUScv
-	}
-	f.LatencyP50 = cpu + latencyBeyond
-	if r.Latency != nil {
-		f.LatencyP50, f.LatencyP99 = r.Latency.P50.Duration, r.Latency.P99.Duration
-	}
-	if f.LatencyP99 == 0 {
-		f.LatencyP99 = latencyTail * f.LatencyP50
-	}
-	f.LatencyP50, f.LatencyP99 = scaled(f.LatencyP50, latency), scaled(f.LatencyP99, latency)
+	own := serve.LatencyOf(&r, cpu)
+	f.LatencyP50, f.LatencyP99 = scaled(own.P50.Duration, latency), scaled(own.P99.Duration, latency)
 	if r.Errors != nil {
 		f.Errors = math.Min(1, float64(*r.Errors))
 	}

@@ -9,13 +9,6 @@ import (
 	"github.com/fairway-dev/fairway/api/v1alpha1"
 )
 
-// Defaults of a model that says something: those of the model's fields.
-const (
-	defaultQueue   = 1000
-	latencyOverCPU = 5 * time.Millisecond
-	latencySpread  = 4
-)
-
 // cost of one request, drawn from the model.
 type cost struct {
 	cpu   float64 // seconds of CPU time
@@ -33,44 +26,26 @@ func draw(m *v1alpha1.ServiceModel, path string, age time.Duration, random *rand
 			mean *= *m.CPUFactor
 		}
 		own := mean
-		scv := 1.0
-		if r.CPUScv != nil {
-			scv = *r.CPUScv
-		}
-		if scv > 0 { // log-normal with that mean and squared coefficient of variation
+		if scv := CPUScvOf(&r); scv > 0 { // log-normal with that mean and squared coefficient of variation
 			sigma := math.Sqrt(math.Log(1 + scv))
 			own *= math.Exp(sigma*random.NormFloat64() - sigma*sigma/2)
 		}
 		c.cpu = own * warm(m.Warmup, age)
 	}
-	if latency := latencyOf(m, r); latency.P50.Duration > 0 {
+	cpu := time.Duration(0)
+	if r.CPU != nil {
+		cpu = r.CPU.Duration
+	}
+	if latency := LatencyOf(&r, cpu); latency.P50.Duration > 0 && (r.Latency != nil || r.CPU != nil) {
 		total := float64(latency.At(random.NormFloat64()))
 		if m.LatencyFactor != nil {
 			total *= *m.LatencyFactor
 		}
 		// The latency holds the CPU time; what is drawn of it beyond is waiting.
-		if r.CPU != nil {
-			total -= float64(r.CPU.Duration)
-		}
-		c.wait = time.Duration(max(0, total))
+		c.wait = time.Duration(max(0, total-float64(cpu)))
 	}
 	c.error = r.Errors != nil && random.Float64() < float64(*r.Errors)
 	return c
-}
-
-func latencyOf(m *v1alpha1.ServiceModel, r v1alpha1.RouteModel) v1alpha1.Quantiles {
-	switch {
-	case r.Latency == nil && r.CPU == nil:
-		return v1alpha1.Quantiles{}
-	case r.Latency == nil:
-		p50 := r.CPU.Duration + latencyOverCPU
-		return v1alpha1.Quantiles{P50: v1alpha1.DurationOf(p50), P99: v1alpha1.DurationOf(latencySpread * p50)}
-	}
-	q := *r.Latency
-	if q.P99.Duration == 0 {
-		q.P99.Duration = latencySpread * q.P50.Duration
-	}
-	return q
 }
 
 // warm is by how much a request is dearer so soon after the start.

@@ -136,11 +136,7 @@ func (s *server) enter(ctx context.Context, model *v1alpha1.ServiceModel) bool {
 		s.mu.Unlock()
 		return true
 	}
-	most := defaultQueue
-	if model.Queue != nil && model.Queue.Max != nil {
-		most = int(*model.Queue.Max)
-	}
-	if len(s.waiting) >= most {
+	if len(s.waiting) >= QueueMaxOf(model) {
 		s.mu.Unlock()
 		return false
 	}
