@@ -59,10 +59,11 @@ type Options struct {
 	Revision func(*corev1.Pod) string
 	// Recorder of events; nil = none are told.
 	Recorder record.EventRecorder
-	// Socketless does without sockets: nothing is listened on, and what would be served is known all the same (a rehearsal).
-	Socketless bool
-	Seed       uint64
-	Log        *slog.Logger
+	// Sink takes what is decided in place of a data path with sockets; nil = there is one. Dial, Listen, PortOffset and Seed are
+	// the data path's.
+	Sink Sink
+	Seed uint64
+	Log  *slog.Logger
 }
 
 // Controller is the capability. Make one by New, set it up once.
@@ -70,7 +71,8 @@ type Controller struct {
 	options  Options
 	log      *slog.Logger
 	manager  manager.Manager
-	data     *proxy.Gateway
+	data     *proxy.Gateway // nil with a Sink that was given
+	sink     Sink
 	Evidence *evidence.Store
 	counters *counters
 
@@ -107,10 +109,13 @@ func New(o Options) *Controller {
 	c := &Controller{options: o, log: o.Log.With("component", "gateway"), Evidence: evidence.New(), poke: make(chan struct{}, 1),
 		unavailable: map[netip.AddrPort]string{}, told: map[string]bool{}}
 	c.counters = newCounters(c.Evidence)
-	c.data = proxy.New(proxy.Options{Dial: o.Dial, Listen: c.listen, Observe: c.counters, Log: c.log, Seed: o.Seed})
-	c.weights = weights{data: c.data, held: map[config.RuleKey]*held{}, log: c.log, tell: c.tellRoute}
+	if c.sink = o.Sink; c.sink == nil {
+		c.data = proxy.New(proxy.Options{Dial: o.Dial, Listen: c.listen, Observe: c.counters, Log: c.log, Seed: o.Seed})
+		c.sink = c.data
+	}
+	c.weights = weights{data: c.sink, held: map[config.RuleKey]*held{}, log: c.log, tell: c.tellRoute}
 	c.stores.foreign = map[schema.GroupVersionKind]cache.Indexer{}
-	c.endpoints = endpoints{set: c.data.SetEndpoints, revision: o.Revision,
+	c.endpoints = endpoints{set: c.sink.SetEndpoints, revision: o.Revision,
 		pods: func() cache.Indexer { return c.stores.pods }, services: func() cache.Indexer { return c.stores.services }}
 	return c
 }
@@ -240,11 +245,8 @@ func (c *Controller) publish(out *compile.Output) bool {
 	}
 	c.published = out.Config
 	c.endpoints.follow(out.Config.Backends)
-	if c.options.Socketless {
-		return false
-	}
 	began := time.Now()
-	problems := c.data.Publish(out.Config, c.index)
+	problems := c.sink.Publish(out.Config, c.index)
 	c.counters.applied(time.Since(began))
 	found := false
 	for _, p := range problems {
@@ -260,7 +262,7 @@ func (c *Controller) publish(out *compile.Output) bool {
 func (c *Controller) drain() {
 	ctx, cancel := context.WithTimeout(context.Background(), c.options.Drain)
 	defer cancel()
-	if err := c.data.Drain(ctx); err != nil {
+	if err := c.sink.Drain(ctx); err != nil {
 		c.log.Warn(fmt.Sprintf("requests that had not ended after %v were cut off", c.options.Drain))
 	}
 }
@@ -279,7 +281,7 @@ func (c *Controller) Served() (*config.Config, *match.Index) {
 	return c.view.output.Config, c.view.index
 }
 
-// Data is the data path.
+// Data is the data path; nil with a Sink that was given.
 func (c *Controller) Data() *proxy.Gateway { return c.data }
 
 // Stale routes are served in their last good version.

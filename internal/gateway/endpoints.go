@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -95,7 +96,9 @@ func (e *endpoints) of(b *config.Backend) (out []config.Endpoint) {
 	if at < 0 {
 		return nil
 	}
-	for _, s := range e.slices[b.Key.Name] {
+	known := e.slices[b.Key.Name]
+	for _, name := range slices.Sorted(maps.Keys(known)) {
+		s := known[name]
 		for _, p := range s.Ports {
 			if p.Port == nil || p.Name != nil && *p.Name != svc.Spec.Ports[at].Name || p.Name == nil && svc.Spec.Ports[at].Name != "" {
 				continue

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/fairway-dev/fairway/internal/gateway/config"
-	"github.com/fairway-dev/fairway/internal/gateway/proxy"
 )
 
 // Route names a route whose weights are set, by what it is in the cluster.
@@ -25,7 +24,7 @@ type Weights struct {
 // weights are those that were set before the route's object said so. They hold until an event of the object comes that is at
 // or past the write, or the write has failed.
 type weights struct {
-	data *proxy.Gateway
+	data Sink
 	log  *slog.Logger
 	tell func(r Route, reason, message string)
 

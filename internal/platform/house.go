@@ -68,9 +68,9 @@ type House struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Rollouts says how Rollouts are carried out.
 	Rollouts RolloutOptions
-	// Gateway says how traffic is served. Socketless serves none, and knows what would be served all the same (a rehearsal).
-	Gateway    GatewayOptions
-	Socketless bool
+	// Gateway says how traffic is served. With a Sink there is no data path with sockets: what would be served goes there.
+	Gateway GatewayOptions
+	Sink    gateway.Sink
 	// AdminDir is where the file is written that lets questions about the gateway be asked; "" = none are answered.
 	AdminDir string
 	// NoWebhooks takes the admission webhooks away in place of serving them.

@@ -92,9 +92,7 @@ func bootRehearsal(ctx context.Context, o play.HouseOptions) (*play.House, error
 	house := &play.House{Plane: plane, Engine: e, Run: e.Run}
 	var routes *flowGateway
 	if has(on, "gateway") {
-		if routes, err = newFlowGateway(ctx, plane, on, o); err != nil {
-			return nil, err
-		}
+		routes = newFlowGateway(o)
 		house.Router = routes
 	}
 	if len(on) > 0 {
@@ -146,12 +144,16 @@ func besides(ctx context.Context, plane *controlplane.ControlPlane, on []Capabil
 		if err != nil {
 			return nil, err
 		}
-		h := &House{Manager: m, Dial: o.Dial, Log: log, Namespace: Namespace, Socketless: true, Rollouts: RolloutOptions{RefusePlugins: "no programs run in a rehearsal; use a step of another kind"}}
+		h := &House{Manager: m, Dial: o.Dial, Log: log, Namespace: Namespace, Rollouts: RolloutOptions{RefusePlugins: "no programs run in a rehearsal; use a step of another kind"},
+			Gateway: GatewayOptions{NoForeignKinds: !foreignNamed(o.Document)}}
+		if routes != nil {
+			h.Sink = routes
+		}
 		if err := h.setUp(ctx, on); err != nil {
 			return nil, err
 		}
-		if routes != nil && h.gateway != nil {
-			routes.feed(h.gateway.Evidence)
+		if routes != nil {
+			routes.begin(h.gateway.Evidence)
 		}
 		return m.Start, nil
 	})

@@ -47,6 +47,9 @@ func (s *Store) Measure(q Question, now time.Time) (Answer, error) {
 	if !latency && q.Metric != SuccessRate && q.Metric != RPS {
 		return Answer{}, fmt.Errorf("the gateway knows no metric %q; there are %s, %s, %s, %s and %s", q.Metric, SuccessRate, LatencyP50, LatencyP95, LatencyP99, RPS)
 	}
+	if s.Due != nil {
+		s.Due()
+	}
 	window := func(revision string) *Window {
 		return s.Window(Key{Namespace: q.Namespace, Revision: revision, Route: q.Route}, q.Window, now)
 	}

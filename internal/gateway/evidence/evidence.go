@@ -31,6 +31,10 @@ type Key struct {
 
 // Store of all series. The zero value is not ready: use New.
 type Store struct {
+	// Due, if set, is called before a question is answered: whoever counts at intervals brings the store up to date. Set it before
+	// use.
+	Due func()
+
 	mu      sync.RWMutex
 	series  map[Key]*Series
 	refused uint64

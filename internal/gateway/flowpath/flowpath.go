@@ -25,6 +25,7 @@ type Table struct {
 	index    *match.Index
 	backends map[config.BackendKey]*backend
 	named    map[string]*backend // by the name in a route.Share
+	set      map[config.RuleKey][]int32
 }
 
 // backend is what is known of one from one Config to the next.
@@ -32,21 +33,21 @@ type backend struct {
 	name    string
 	pool    *balance.Pool
 	streaks map[string]*streak // by UID
+	early   bool               // its endpoints came before the Config that has it
 }
 
 // New returns a table that serves nothing.
 func New(seed int64) *Table {
-	t := &Table{seed: seed, backends: map[config.BackendKey]*backend{}, named: map[string]*backend{}}
-	t.Publish(&config.Config{})
+	t := &Table{seed: seed, backends: map[config.BackendKey]*backend{}, named: map[string]*backend{}, set: map[config.RuleKey][]int32{}}
+	t.Publish(&config.Config{}, nil)
 	return t
 }
 
-// Publish puts a Config in force. Backends keep their endpoints and ejections.
-func (t *Table) Publish(c *config.Config) {
-	if t.config = c; t.index == nil {
+// Publish puts a Config in force, with its index (nil = it is made). Backends keep their endpoints and ejections, and rules with as
+// many backends as before the weights that were set.
+func (t *Table) Publish(c *config.Config, index *match.Index) {
+	if t.config, t.index = c, index; index == nil {
 		t.index = match.NewIndex(c)
-	} else {
-		t.index = t.index.Next(c)
 	}
 	kept := map[config.BackendKey]*backend{}
 	clear(t.named)
@@ -54,18 +55,88 @@ func (t *Table) Publish(c *config.Config) {
 		if b == nil || b.Key == (config.BackendKey{}) {
 			continue
 		}
-		known := t.backends[b.Key]
-		if known == nil {
-			known = &backend{name: nameOf(&b.Key), pool: balance.NewPool(b.Policy), streaks: map[string]*streak{}}
-		}
+		known := t.backend(b.Key)
 		known.pool.SetPolicy(b.Policy)
+		known.early = false
 		kept[b.Key], t.named[known.name] = known, known
 	}
+	for key, b := range t.backends {
+		if b.early {
+			b.early = false // for one Config
+			kept[key] = b
+		}
+	}
 	t.backends = kept
+	set := map[config.RuleKey][]int32{}
+	for _, r := range c.Rules {
+		if r == nil {
+			continue
+		}
+		if w, ok := t.set[anyGateway(r.Key)]; ok && len(w) == len(r.Backends) {
+			set[anyGateway(r.Key)] = w
+		}
+	}
+	t.set = set
 }
 
-// Backends that are served.
-func (t *Table) Backends() []*config.Backend { return t.config.Backends }
+// backend of a key, made if there is none.
+func (t *Table) backend(key config.BackendKey) *backend {
+	b := t.backends[key]
+	if b == nil {
+		b = &backend{name: nameOf(&key), pool: balance.NewPool(config.Policy{}), streaks: map[string]*streak{}}
+		t.backends[key] = b
+	}
+	return b
+}
+
+// anyGateway is the key that weights are set by.
+func anyGateway(k config.RuleKey) config.RuleKey {
+	k.Gateway = config.Name{}
+	return k
+}
+
+// SetWeights puts other weights of a rule in force, until it is called with nil. It fails when no such rule is served, or with
+// another number of backends.
+func (t *Table) SetWeights(key config.RuleKey, weights []int32) error {
+	key = anyGateway(key)
+	at := slices.IndexFunc(t.config.Rules, func(r *config.Rule) bool { return r != nil && anyGateway(r.Key) == key })
+	switch {
+	case at < 0:
+		return fmt.Errorf("set weights of %s %s rule %s: the gateway serves no such rule", key.Kind, key.Name, key.Rule)
+	case weights == nil:
+		delete(t.set, key)
+		return nil
+	case len(weights) != len(t.config.Rules[at].Backends):
+		return fmt.Errorf("set weights of %s %s rule %s: %d weights for %d backends; give one for each", key.Kind, key.Name, key.Rule, len(weights), len(t.config.Rules[at].Backends))
+	}
+	t.set[key] = slices.Clone(weights)
+	return nil
+}
+
+// Weights in force of a rule, in the order of its Backends; false when there is no such rule.
+func (t *Table) Weights(key config.RuleKey) ([]int32, bool) {
+	key = anyGateway(key)
+	at := slices.IndexFunc(t.config.Rules, func(r *config.Rule) bool { return r != nil && anyGateway(r.Key) == key })
+	if at < 0 {
+		return nil, false
+	}
+	return t.weights(t.config.Rules[at]), true
+}
+
+// Unset goes back to the weights of the Config everywhere.
+func (t *Table) Unset() { clear(t.set) }
+
+// weights in force of a rule.
+func (t *Table) weights(r *config.Rule) []int32 {
+	if set, ok := t.set[anyGateway(r.Key)]; ok {
+		return slices.Clone(set)
+	}
+	weights := make([]int32, len(r.Backends))
+	for i := range r.Backends {
+		weights[i] = r.Backends[i].Weight
+	}
+	return weights
+}
 
 // nameOf tells a backend from all others.
 func nameOf(k *config.BackendKey) string {
@@ -78,12 +149,11 @@ func nameOf(k *config.BackendKey) string {
 	return name
 }
 
-// SetEndpoints says which endpoints a backend has. It reports whether that changes anything.
+// SetEndpoints says which endpoints a backend has; they may come before the Config that has it. It reports whether that changes
+// anything.
 func (t *Table) SetEndpoints(key config.BackendKey, endpoints []config.Endpoint, now time.Time) bool {
-	b := t.backends[key]
-	if b == nil {
-		return false
-	}
+	b := t.backend(key)
+	b.early = t.named[b.name] != b
 	before := b.pool.Endpoints()
 	b.pool.SetEndpoints(endpoints, "", now.UnixNano())
 	after := b.pool.Endpoints()
@@ -118,11 +188,7 @@ func (t *Table) Way(q route.Request, now time.Time) route.Way {
 			return answer(cmp.Or(f.Redirect.Status, http.StatusFound), "")
 		}
 	}
-	weights := make([]int32, len(rule.Backends))
-	for i := range rule.Backends {
-		weights[i] = rule.Backends[i].Weight
-	}
-	parts := balance.NewSplit(0, weights).Fractions(len(weights))
+	parts := balance.NewSplit(0, t.weights(rule)).Fractions(len(rule.Backends))
 	if slices.Max(append(parts, 0)) == 0 {
 		return answer(http.StatusInternalServerError, "no backend of this route has any weight")
 	}

@@ -55,7 +55,7 @@ func TestSharesEqualWeightsAndAnAbortedCanaryGetsNothing(t *testing.T) {
 			rule.Backends = append(rule.Backends, config.Share{Backend: b, Weight: w, Service: b.Key.Name.Name})
 			sum += w
 		}
-		table.Publish(served(map[string]*config.Rule{"": rule}, all...))
+		table.Publish(served(map[string]*config.Rule{"": rule}, all...), nil)
 		for _, b := range all {
 			table.SetEndpoints(b.Key, pods(rapid.IntRange(1, 5).Draw(t, "endpoints"), b.Key.Name.Name), begin)
 		}
@@ -94,7 +94,7 @@ func TestRequestsAreRoutedAsTheGatewayRoutesThem(t *testing.T) {
 			Retry: &config.Retry{Attempts: 2, Codes: []int{500}, Timeout: true, Backoff: 10 * time.Millisecond}},
 		"/old": {Filters: []config.Filter{{Redirect: &config.Redirect{Status: 301}}}},
 		"":     {Backends: []config.Share{{Backend: web, Weight: 1}}},
-	}, web, cart))
+	}, web, cart), nil)
 	table.SetEndpoints(cart.Key, pods(2, "cart"), begin)
 	for what, c := range map[string]struct {
 		q      route.Request
@@ -140,7 +140,7 @@ func TestEndpointsThatFailInARowAreEjectedForAWhile(t *testing.T) {
 	policy.Outlier = &outlier
 	web := backendOf("web", policy)
 	table := New(3)
-	table.Publish(served(map[string]*config.Rule{"": {Backends: []config.Share{{Backend: web, Weight: 1}}}}, web))
+	table.Publish(served(map[string]*config.Rule{"": {Backends: []config.Share{{Backend: web, Weight: 1}}}}, web), nil)
 	table.SetEndpoints(web.Key, pods(10, "web"), begin)
 	ask := func(now time.Time) (left int) {
 		return len(table.Way(route.Request{Host: "shop.example"}, now).Shares[0].Endpoints)
@@ -172,5 +172,55 @@ func TestEndpointsThatFailInARowAreEjectedForAWhile(t *testing.T) {
 	}
 	if ask(ejected) != 9 || ask(ejected.Add(time.Hour)) != 10 {
 		t.Error("an ejected endpoint stays, or does not come back")
+	}
+}
+
+func TestWeightsThatWereSetHoldUntilTheyAreTakenBackOrTheRuleChanges(t *testing.T) {
+	t.Parallel()
+	table := New(1)
+	stable, canary := backendOf("stable", config.Policy{}), backendOf("canary", config.Policy{})
+	rule := func() *config.Rule {
+		return &config.Rule{Backends: []config.Share{{Backend: stable, Weight: 100}, {Backend: canary, Weight: 0}}}
+	}
+	// Endpoints that come before the Config are those of the backend once it is there.
+	table.SetEndpoints(stable.Key, pods(1, "stable"), begin)
+	table.SetEndpoints(canary.Key, pods(1, "canary"), begin)
+	first := rule()
+	table.Publish(served(map[string]*config.Rule{"": first}, stable, canary), nil)
+	part := func() (canary float64) {
+		for _, s := range table.Way(route.Request{Host: "shop.example"}, begin).Shares {
+			if s.Status != 0 {
+				t.Fatalf("share %+v has no endpoint", s)
+			}
+			if s.Service == "shop/canary" {
+				canary = s.Part
+			}
+		}
+		return canary
+	}
+	key := first.Key
+	key.Gateway = config.Name{Namespace: "shop", Name: "edge"} // weights are those of all Gateways
+	if err := table.SetWeights(key, []int32{80, 20}); err != nil || part() != 0.2 {
+		t.Errorf("with 20 set the canary gets %v (%v)", part(), err)
+	}
+	table.Publish(served(map[string]*config.Rule{"": rule()}, stable, canary), nil)
+	if w, ok := table.Weights(key); part() != 0.2 || !ok || w[1] != 20 {
+		t.Errorf("after the next Config the canary gets %v, weights %v", part(), w)
+	}
+	if table.SetWeights(key, []int32{1}) == nil {
+		t.Error("weights of another number of backends are taken")
+	}
+	if err := table.SetWeights(key, nil); err != nil || part() != 0 {
+		t.Errorf("after the weights were taken back the canary gets %v (%v)", part(), err)
+	}
+	if err := table.SetWeights(key, []int32{0, 1}); err != nil {
+		t.Fatal(err)
+	}
+	table.Publish(served(map[string]*config.Rule{"": {Backends: rule().Backends[:1]}}, stable, canary), nil)
+	if part() != 0 {
+		t.Errorf("weights of two backends hold for a rule of one")
+	}
+	if other := (config.RuleKey{Kind: "HTTPRoute", Name: config.Name{Namespace: "shop", Name: "other"}}); table.SetWeights(other, nil) == nil {
+		t.Error("weights of a route that is not served are taken")
 	}
 }

@@ -284,6 +284,13 @@ func (d *demand) count(now time.Time, must bool) {
 	g.counted = now
 }
 
+// counted takes what came of requests into the evidence at once, as somebody wants to read it.
+func (r *run) counted() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.demand.count(time.Now(), true)
+}
+
 // revisionName is the hash of a revision by its number.
 func (d *demand) revisionName(service, revision int) string {
 	for name, n := range d.revisions[service] {

@@ -51,6 +51,8 @@ type HouseOptions struct {
 	Lives *Lives
 	// Rerouted is to be called when the Router's Version may have grown.
 	Rerouted func()
+	// Counted brings what the Router was told of requests up to now: to be called before it is read, and not under its locks.
+	Counted func()
 }
 
 // Boot builds a house. The informers of the plane are not started yet, so that the run can register its own.
@@ -229,7 +231,7 @@ func (r *run) boot(ctx context.Context, boot Boot) error {
 	}
 	provisioners, class := r.storage()
 	house, err := boot(ctx, HouseOptions{
-		Document: r.doc, Dial: dial, Lives: r.lives(), Rerouted: r.poke,
+		Document: r.doc, Dial: dial, Lives: r.lives(), Rerouted: r.poke, Counted: r.counted,
 		Plane: controlplane.Options{Profile: controlplane.Rehearsal, Requests: r.request, Events: r.kubeEvent, Scheduler: r.doc.Scheduler, APIServerArgs: r.admission(),
 			Features: r.doc.Scenario.Spec.Controllers.Kubernetes.FeatureGates},
 		Engine: virtual.Options{NodeGroups: groups, PodStart: virtual.Modelled, PodWrites: virtual.WritePolicy(v.PodWrites), PodEvents: virtual.EventPolicy(v.PodEvents),
