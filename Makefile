@@ -9,7 +9,7 @@ TOGETHER  ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test explore race bench conformance lint rehearse-debug clean
+.PHONY: help build demo test explore race bench conformance gateway-conformance lint rehearse-debug clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench: build ## start-up, memory, API writes, pods a second and rehearsal speed,
 
 conformance: ## Kubernetes' own conformance tests against fairway up (apart from test; 35 to 40 minutes)
 	$(GO) run ./test/conformance
+
+gateway-conformance: $(BIN)/fairway ## the Gateway API's own conformance tests against fairway up (apart from test; a minute; may listen on port 80)
+	$(GO) test -C test/gatewayconformance -count=1 -timeout 30m . -args -fairway $(CURDIR)/$(BIN)/fairway $(ARGS)
 
 rehearse-debug: $(BIN)/fairway ## build bin/fairway-rehearse-debug, which records every scheduling decision
 	$(BIN)/fairway rehearse build --schedlog -o $(BIN)/fairway-rehearse-debug
