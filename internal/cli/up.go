@@ -48,7 +48,7 @@ type upFlags struct {
 	verbose int
 
 	nodes        []string
-	podStart     time.Duration
+	podStart     podStart
 	podStop      time.Duration
 	program      []string
 	programs     []string
@@ -105,7 +105,8 @@ func (f *upFlags) add(fs *pflag.FlagSet) {
 	fs.CountVarP(&f.verbose, "verbose", "v", "log to the terminal; twice for more")
 
 	fs.StringArrayVar(&f.nodes, "nodes", []string{"3"}, nodeSyntax+"; repeatable")
-	fs.DurationVar(&f.podStart, "pod-start", virtual.DefaultPodStart, "time from bound to Running")
+	f.podStart = podStart(virtual.DefaultPodStart)
+	fs.Var(&f.podStart, "pod-start", "time from bound to Running, or modelled: what sandbox, image pulls and containers take, as in a rehearsal")
 	fs.DurationVar(&f.podStop, "pod-stop", virtual.DefaultPodStop, "time from SIGTERM to gone")
 	fs.StringArrayVar(&f.program, "program", nil, "IMAGE-GLOB=WHAT: sleep, builtin:NAME or local:PORT (a process of yours); repeatable")
 	fs.StringArrayVar(&f.programs, "programs", nil, "a file of Program objects; repeatable")
@@ -270,8 +271,8 @@ func (f *upFlags) check() error {
 	switch {
 	case f.port < 0 || f.port > 65535:
 		return usage(fmt.Errorf("--port %d is not a port; ports are 1 to 65535, 0 is a free one", f.port))
-	case f.podStart < 0 || f.podStop < 0 || f.timeGrain < 0:
-		return usage(errors.New("--pod-start, --pod-stop and --time-grain must not be negative"))
+	case f.podStop < 0 || f.timeGrain < 0:
+		return usage(errors.New("--pod-stop and --time-grain must not be negative"))
 	case f.resolution < leastResolution:
 		return usage(fmt.Errorf("--metric-resolution %v is too short: the metrics API gives its times in whole seconds, so use %v or more", f.resolution, leastResolution))
 	}
@@ -287,7 +288,7 @@ func (f *upFlags) virtualOptions(fs *pflag.FlagSet) (virtual.Options, error) {
 		return virtual.Options{}, err
 	}
 	v := virtual.Options{
-		NodeGroups: groups, PodStart: f.podStart, PodStop: f.podStop, Seed: f.seed, TimeGrain: f.timeGrain,
+		NodeGroups: groups, PodStart: time.Duration(f.podStart), PodStop: f.podStop, Seed: f.seed, TimeGrain: f.timeGrain,
 		Provisioners: f.provisioners, DefaultClass: true,
 		PodWrites: virtual.WritePolicy(f.podWrites), PodEvents: virtual.EventPolicy(f.podEvents), Heartbeat: virtual.Heartbeat(f.heartbeat),
 	}
