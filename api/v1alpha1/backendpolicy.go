@@ -134,7 +134,7 @@ type OutlierDetection struct {
 	// +kubebuilder:validation:Maximum=100
 	// +optional
 	MaxEjectedPercent *int32 `json:"maxEjectedPercent,omitempty"`
-	// PanicBelowPercent of healthy endpoints, ejections are not looked at. Default 50.
+	// PanicBelowPercent of healthy endpoints, ejections and probes are not looked at. Default 50.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	// +optional
@@ -148,15 +148,16 @@ type HealthCheck struct {
 	Active *ActiveHealthCheck `json:"active,omitempty"`
 }
 
-// ActiveHealthCheck asks each endpoint.
+// ActiveHealthCheck asks each endpoint. One is healthy until its probes say otherwise; unhealthy ones get no requests as long
+// as enough others are healthy (OutlierDetection's panicBelowPercent, or 50).
 type ActiveHealthCheck struct {
 	// Path to get, default "/".
 	// +optional
 	Path string `json:"path,omitempty"`
-	// Interval, default 5s.
+	// Interval between two probes of an endpoint, default 5s, at least 100ms.
 	// +optional
 	Interval *Duration `json:"interval,omitempty"`
-	// Timeout, default 1s.
+	// Timeout, default 1s, or the interval if that is less.
 	// +optional
 	Timeout *Duration `json:"timeout,omitempty"`
 	// Healthy answers in a row that make an endpoint good, default 2.
@@ -171,7 +172,7 @@ type ActiveHealthCheck struct {
 	// +kubebuilder:validation:Pattern=`^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$`
 	// +optional
 	Expected string `json:"expected,omitempty"`
-	// GRPC asks the health service of gRPC instead.
+	// GRPC asks the health service of gRPC instead; then there is no path and no expected status.
 	// +optional
 	GRPC *GRPCHealthCheck `json:"grpc,omitempty"`
 }

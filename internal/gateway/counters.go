@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,11 +23,14 @@ type counters struct {
 	requests           *prometheus.CounterVec
 	duration, upstream *prometheus.HistogramVec
 	retries, mirrors   *prometheus.CounterVec
+	probes             *prometheus.CounterVec
+	unhealthy          *prometheus.GaugeVec
 	configVersion      prometheus.Gauge
 	staleRoutes        prometheus.Gauge
 	apply              prometheus.Histogram
 
-	quick atomic.Pointer[sync.Map] // quickKey → *series, of the Config in force
+	quick   atomic.Pointer[sync.Map] // quickKey → *series, of the Config in force
+	current uint64                   // its version
 
 	mu     sync.Mutex
 	series map[labels]*series
@@ -73,6 +77,8 @@ func newCounters(e *evidence.Store) *counters {
 		upstream:      histogram("fairway_gateway_upstream_duration_seconds", "From sending a try to the head of its response.", requestLabels...),
 		retries:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairway_gateway_retries_total", Help: "Tries that were followed by another, by why."}, []string{"reason"}),
 		mirrors:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairway_gateway_mirror_requests_total", Help: "Mirrored requests, whose answers nobody sees."}, []string{"backend", "code_class"}),
+		probes:        prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairway_gateway_health_probes_total", Help: "Probes of endpoints, by whether the answer was good or bad."}, []string{"backend", "port", "result"}),
+		unhealthy:     prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "fairway_gateway_unhealthy_endpoints", Help: "Endpoints that get no requests because their probes fail, as long as enough others are healthy."}, []string{"backend", "port"}),
 		configVersion: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairway_gateway_config_version", Help: "Of what is served; it grows with each change."}),
 		staleRoutes:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairway_gateway_stale_routes", Help: "Routes served in their last good version because the present one is not valid."}),
 		apply: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "fairway_gateway_config_apply_seconds", Help: "Time to put a compiled configuration in force.",
@@ -84,13 +90,17 @@ func newCounters(e *evidence.Store) *counters {
 
 // Collectors of the metrics.
 func (c *counters) collectors() []prometheus.Collector {
-	return []prometheus.Collector{c.requests, c.duration, c.upstream, c.retries, c.mirrors, c.configVersion, c.staleRoutes, c.apply}
+	return []prometheus.Collector{c.requests, c.duration, c.upstream, c.retries, c.mirrors, c.probes, c.unhealthy, c.configVersion, c.staleRoutes, c.apply}
 }
 
-// version of the Config in force: rules and backends may be others now.
+// version of the Config in force. Rules and backends of another one are others. Only the loop calls it.
 func (c *counters) version(v uint64, stale int) {
-	c.configVersion.Set(float64(v))
 	c.staleRoutes.Set(float64(stale))
+	if v == c.current {
+		return
+	}
+	c.current = v
+	c.configVersion.Set(float64(v))
 	c.quick.Store(&sync.Map{})
 }
 
@@ -144,6 +154,35 @@ func (c *counters) Observe(r *proxy.Record) {
 	}
 }
 
+// Probed implements proxy.ProbeObserver.
+func (c *counters) Probed(backend config.BackendKey, good bool, unhealthy int) {
+	name, port := probeLabels(backend)
+	result := "bad"
+	if good {
+		result = "good"
+	}
+	c.probes.WithLabelValues(name, port, result).Inc()
+	c.unhealthy.WithLabelValues(name, port).Set(float64(unhealthy))
+}
+
+// NotProbed implements proxy.ProbeObserver.
+func (c *counters) NotProbed(backend config.BackendKey) {
+	name, port := probeLabels(backend)
+	for _, result := range []string{"good", "bad"} {
+		c.probes.DeleteLabelValues(name, port, result)
+	}
+	c.unhealthy.DeleteLabelValues(name, port)
+}
+
+// probeLabels tell subsets of a Service apart.
+func probeLabels(k config.BackendKey) (name, port string) {
+	name = k.Name.String()
+	if k.Subset != "" {
+		name += "/" + k.Subset
+	}
+	return name, strconv.Itoa(int(k.Port))
+}
+
 // classes of answers by their first digit; requests whose client had gone have 0.
 var classes = [...]string{"client", "1xx", "2xx", "3xx", "4xx", "5xx"}
 
@@ -176,6 +215,7 @@ func (c *counters) forget(now time.Time) {
 	oldest := now.Add(-evidence.Depth).Unix()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	before := len(c.series)
 	for l, s := range c.series {
 		if l.revision == "" || s.used.Load() >= oldest {
 			continue
@@ -186,5 +226,7 @@ func (c *counters) forget(now time.Time) {
 		c.upstream.DeleteLabelValues(v...)
 		delete(c.series, l)
 	}
-	c.quick.Store(&sync.Map{})
+	if len(c.series) < before {
+		c.quick.Store(&sync.Map{})
+	}
 }

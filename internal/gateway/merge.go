@@ -80,6 +80,30 @@ func parentsOf(s gw.RouteStatus) []gw.RouteParentStatus       { return s.Parents
 func ancestorsOf(s gw.PolicyStatus) []gw.PolicyAncestorStatus { return s.Ancestors }
 func usersOf(s gwx.BackendStatus) []gwx.BackendAncestorStatus { return s.Ancestors }
 
+// datedListeners gives the conditions of listeners the time since which their status is what it is.
+func datedListeners[L gw.ListenerStatus | gw.ListenerEntryStatus](set, was []L, now metav1.Time, parts func(*L) (gw.SectionName, *[]metav1.Condition)) []L {
+	out := slices.Clone(set)
+	for i := range out {
+		name, conditions := parts(&out[i])
+		var old []metav1.Condition
+		for j := range was {
+			if other, theirs := parts(&was[j]); other == name {
+				old = *theirs
+			}
+		}
+		*conditions = dated(*conditions, old, now)
+	}
+	return out
+}
+
+func partsOfListener(l *gw.ListenerStatus) (gw.SectionName, *[]metav1.Condition) {
+	return l.Name, &l.Conditions
+}
+
+func partsOfEntry(l *gw.ListenerEntryStatus) (gw.SectionName, *[]metav1.Condition) {
+	return l.Name, &l.Conditions
+}
+
 // dated gives conditions the time since which their status is what it is.
 func dated(conditions, old []metav1.Condition, now metav1.Time) []metav1.Condition {
 	out := slices.Clone(conditions)

@@ -49,15 +49,7 @@ func (c *Controller) report(ctx context.Context, out *compile.Output) {
 			next.Status = status
 			next.Status.Conditions = slices.Clone(o.Status.Conditions)
 			mergeConditions(&next.Status.Conditions, status.Conditions, now)
-			next.Status.Listeners = slices.Clone(status.Listeners)
-			for i := range next.Status.Listeners {
-				l := &next.Status.Listeners[i]
-				var old []metav1.Condition
-				if at := slices.IndexFunc(o.Status.Listeners, func(was gw.ListenerStatus) bool { return was.Name == l.Name }); at >= 0 {
-					old = o.Status.Listeners[at].Conditions
-				}
-				l.Conditions = dated(l.Conditions, old, now)
-			}
+			next.Status.Listeners = datedListeners(status.Listeners, o.Status.Listeners, now, partsOfListener)
 			writes = differs(writes, o, next, o.Status, next.Status)
 		}
 	}
@@ -67,15 +59,7 @@ func (c *Controller) report(ctx context.Context, out *compile.Output) {
 			next.Status = status
 			next.Status.Conditions = slices.Clone(o.Status.Conditions)
 			mergeConditions(&next.Status.Conditions, status.Conditions, now)
-			next.Status.Listeners = slices.Clone(status.Listeners)
-			for i := range next.Status.Listeners {
-				l := &next.Status.Listeners[i]
-				var old []metav1.Condition
-				if at := slices.IndexFunc(o.Status.Listeners, func(was gw.ListenerEntryStatus) bool { return was.Name == l.Name }); at >= 0 {
-					old = o.Status.Listeners[at].Conditions
-				}
-				l.Conditions = dated(l.Conditions, old, now)
-			}
+			next.Status.Listeners = datedListeners(status.Listeners, o.Status.Listeners, now, partsOfEntry)
 			writes = differs(writes, o, next, o.Status, next.Status)
 		}
 	}

@@ -57,6 +57,8 @@ type Endpoint struct {
 	Latency  time.Duration `json:"latency"`
 	Ejected  time.Duration `json:"ejected,omitempty"`
 	Leaving  bool          `json:"leaving,omitempty"`
+	// Unhealthy is what its probes found; "" = nothing, or it is not probed.
+	Unhealthy string `json:"unhealthy,omitempty"`
 }
 
 // Route with its rules as they are in force.
@@ -147,7 +149,7 @@ func statusOf(c *gateway.Controller) Status {
 		one := Backend{Name: b.Key.Name.String(), Port: b.Key.Port, Requests: b.Requests, Held: b.Held, Overflows: b.Overflows, Ejections: b.Ejections, Endpoints: []Endpoint{}}
 		for _, e := range b.Endpoints {
 			one.Endpoints = append(one.Endpoints, Endpoint{Pod: e.Pod, Address: fmt.Sprintf("%s:%d", e.Address, e.Port), Revision: e.Revision, Zone: e.Zone, InFlight: e.InFlight,
-				Latency: e.Latency, Ejected: e.Ejected, Leaving: e.Terminating})
+				Latency: e.Latency, Ejected: e.Ejected, Leaving: e.Terminating, Unhealthy: e.Unhealthy})
 		}
 		out.Backends = append(out.Backends, one)
 	}

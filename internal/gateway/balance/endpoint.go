@@ -75,6 +75,9 @@ func (e *Endpoint) Latency() time.Duration {
 	return time.Duration(math.Float64frombits(e.latency.Load()))
 }
 
+// Healthy is what its probes say; without any it is true.
+func (e *Endpoint) Healthy() bool { return !e.unhealthy.Load() }
+
 // available reports whether it is to get requests now.
 func (e *Endpoint) available(now int64) bool {
 	return e.suspended.Load() <= now && e.outlier.until.Load() <= now && !e.unhealthy.Load()

@@ -113,7 +113,7 @@ type Choice struct {
 	Revision string
 }
 
-// Pick chooses the endpoint for a request. nil = there is none at all. While too few are healthy (Outlier.PanicBelowPercent),
+// Pick chooses the endpoint for a request. nil = there is none at all. While too few are healthy (Policy.PanicBelow),
 // or none is, all of them are used: panic says so.
 func (p *Pool) Pick(c Choice, now int64) (e *Endpoint, panic bool) {
 	s, policy := p.set.Load(), p.Policy()
@@ -132,7 +132,7 @@ func (p *Pool) Pick(c Choice, now int64) (e *Endpoint, panic bool) {
 	if p.trouble.Load() > now {
 		healthy = count(s.all, now)
 	}
-	panicking := healthy == 0 || policy.Outlier != nil && healthy*100 < policy.Outlier.PanicBelowPercent*len(s.all)
+	panicking := healthy == 0 || healthy*100 < policy.PanicBelow()*len(s.all)
 	from := s.all
 	if !panicking && s.near != nil && stayNear(s.near, policy, c.Draw, now) {
 		from = s.near
@@ -150,10 +150,13 @@ func (p *Pool) Suspend(e *Endpoint, until int64) {
 	p.look()
 }
 
-// SetHealthy says what the probes of an endpoint say.
-func (p *Pool) SetHealthy(e *Endpoint, healthy bool) {
-	e.unhealthy.Store(!healthy)
+// SetHealthy says what the probes of an endpoint say. It reports whether that is new.
+func (p *Pool) SetHealthy(e *Endpoint, healthy bool) bool {
+	if e.unhealthy.Swap(!healthy) == !healthy {
+		return false
+	}
 	p.look()
+	return true
 }
 
 // look works out until when there is trouble.

@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/fairway-dev/fairway/internal/gateway/config"
@@ -178,13 +180,42 @@ spec:
 	if p.BudgetPercent != 50 || p.BudgetRate != 3 || p.BudgetInterval.Seconds() != 20 || p.Session.Cookie != "s" {
 		t.Errorf("%+v", p)
 	}
-	for name, want := range map[string]string{"p": "True Accepted", "late": "False Conflicted", "lost": "False TargetNotFound", "bad": "False Invalid", "probing": "False Invalid"} {
+	for name, want := range map[string]string{"p": "True Accepted", "late": "False Conflicted", "lost": "False TargetNotFound", "bad": "False Invalid", "probing": "True Accepted"} {
 		if got := conditionOf(out.Statuses.BackendPolicies[shop(name)].Conditions, "Accepted"); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
 	if s := out.Statuses.TrafficPolicies[shop("x")]; len(s.Ancestors) != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestProbesAreAsTheirPolicySaysOrRefused(t *testing.T) {
+	t.Parallel()
+	for active, want := range map[string]string{
+		"{}": "{/ 200 399 false  5s 1s 2 3}",
+		"{path: /healthz, interval: 10s, timeout: 3s, healthy: 1, unhealthy: 5, expected: '204'}": "{/healthz 204 204 false  10s 3s 1 5}",
+		"{expected: 200-299, interval: 500ms}":                                                    "{/ 200 299 false  500ms 500ms 2 3}",
+		"{grpc: {service: shop.Cart}}":                                                            "{/ 200 399 true shop.Cart 5s 1s 2 3}",
+		"{interval: 10ms}":                                                                        "interval: 10ms is less than 100ms",
+		"{timeout: 6s}":                                                                           "timeout: 6s is not more than 0 and at most the interval, 5s",
+		"{timeout: 0s}":                                                                           "timeout: 0s is not more than 0",
+		"{path: healthz}":                                                                         `path: "healthz" is not a path`,
+		"{expected: 300-200}":                                                                     `expected: "300-200" is no status`,
+		"{expected: '600'}":                                                                       `expected: "600" is no status`,
+		"{grpc: {}, path: /x}":                                                                    "a probe of gRPC has no path",
+		"{unhealthy: 0}":                                                                          "at least 1",
+	} {
+		out := Compile(load(t, plainGateway, httpRoute("r", "  rules: [{backendRefs: [{name: web, port: 80}]}]"),
+			"kind: BackendPolicy\nmetadata: {name: p}\nspec: {targetRefs: [{name: web}], healthCheck: {active: "+active+"}}"))
+		h := out.Config.Rules[0].Backends[0].Backend.Policy.Health
+		got := out.Statuses.BackendPolicies[shop("p")].Conditions[0].Message
+		if h != nil {
+			got = fmt.Sprint(*h)
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %s; want %s", active, got, want)
+		}
 	}
 }
 

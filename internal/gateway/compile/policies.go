@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -376,8 +377,49 @@ func applyBackendPolicy(out *config.Policy, spec *fairway.BackendPolicySpec) (wh
 		return why
 	}
 	if spec.HealthCheck != nil && spec.HealthCheck.Active != nil {
-		return "healthCheck.active: endpoints are not probed yet; leave it out, and use outlierDetection"
+		return applyHealth(out, spec.HealthCheck.Active)
 	}
+	return ""
+}
+
+// probeEvery is the shortest interval of probes: more often, they would be a load of their own.
+const probeEvery = 100 * time.Millisecond
+
+func applyHealth(out *config.Policy, a *fairway.ActiveHealthCheck) string {
+	const field = "healthCheck.active."
+	h := config.DefaultHealth()
+	length(&h.Interval, a.Interval)
+	h.Timeout = min(h.Timeout, h.Interval)
+	length(&h.Timeout, a.Timeout)
+	number(&h.Healthy, a.Healthy)
+	number(&h.Unhealthy, a.Unhealthy)
+	if a.GRPC != nil {
+		h.GRPC, h.Service = true, a.GRPC.Service
+	}
+	if a.Path != "" {
+		h.Path = a.Path
+	}
+	if low, high, ok := strings.Cut(a.Expected, "-"); low != "" {
+		h.Lowest, _ = strconv.Atoi(low) // 0 is refused below
+		if h.Highest = h.Lowest; ok {
+			h.Highest, _ = strconv.Atoi(high)
+		}
+	}
+	switch _, err := url.ParseRequestURI(h.Path); {
+	case h.Interval < probeEvery:
+		return fmt.Sprintf("%sinterval: %v is less than %v", field, h.Interval, probeEvery)
+	case h.Timeout <= 0 || h.Timeout > h.Interval:
+		return fmt.Sprintf("%stimeout: %v is not more than 0 and at most the interval, %v", field, h.Timeout, h.Interval)
+	case h.GRPC && (a.Path != "" || a.Expected != ""):
+		return field + "grpc: a probe of gRPC has no path and expects no status; leave them out, or grpc"
+	case err != nil || h.Path[0] != '/':
+		return fmt.Sprintf("%spath: %q is not a path such as /healthz", field, h.Path)
+	case h.Lowest < 100 || h.Highest > 599 || h.Lowest > h.Highest:
+		return fmt.Sprintf("%sexpected: %q is no status such as 200 and no range such as 200-399", field, a.Expected)
+	case h.Healthy < 1 || h.Unhealthy < 1:
+		return field + "healthy and unhealthy are at least 1"
+	}
+	out.Health = &h
 	return ""
 }
 

@@ -94,6 +94,7 @@ type Policy struct {
 	BudgetRateInterval time.Duration
 
 	Outlier *Outlier // nil = endpoints are not ejected
+	Health  *Health  // nil = endpoints are not probed
 
 	ConnectTimeout, IdleTimeout, KeepAlive time.Duration
 	MaxIdlePerEndpoint                     int
@@ -115,6 +116,37 @@ type Outlier struct {
 	Consecutive5xx, ConsecutiveGatewayErrors int
 	Interval, BaseEjection, MaxEjection      time.Duration
 	MaxEjectedPercent, PanicBelowPercent     int
+}
+
+// PanicBelow is the percentage of healthy endpoints below which requests go to all of them: that of Outlier, or the default
+// where endpoints are only probed; 0 = never.
+func (p *Policy) PanicBelow() int {
+	switch {
+	case p.Outlier != nil:
+		return p.Outlier.PanicBelowPercent
+	case p.Health != nil:
+		return DefaultOutlier().PanicBelowPercent
+	}
+	return 0
+}
+
+// Health says how each endpoint is asked whether it is well.
+type Health struct {
+	// Path to get, with its query. An answer from Lowest to Highest is a good one.
+	Path            string
+	Lowest, Highest int
+	// GRPC asks the health service of gRPC for Service ("" = the whole server) instead.
+	GRPC    bool
+	Service string
+	// Interval between two probes of an endpoint; what has not been answered after Timeout is bad.
+	Interval, Timeout time.Duration
+	// Healthy good answers in a row make an endpoint healthy, Unhealthy bad ones unhealthy.
+	Healthy, Unhealthy int
+}
+
+// DefaultHealth are the values of a healthCheck.active that leaves fields out.
+func DefaultHealth() Health {
+	return Health{Path: "/", Lowest: 200, Highest: 399, Interval: 5 * time.Second, Timeout: time.Second, Healthy: 2, Unhealthy: 3}
 }
 
 // Hold of requests without endpoints.

@@ -24,6 +24,7 @@ type backend struct {
 	breaker balance.Breaker
 	budget  balance.Budget
 	left    atomic.Bool // in no Config any more
+	health  *prober     // nil = its endpoints are not probed; with mu
 
 	tls    *tls.Config // nil = clear text
 	tlsErr error       // why it cannot be made
@@ -76,6 +77,9 @@ func (b *backend) configure(c *config.Backend) {
 		b.pool.SetPolicy(c.Policy)
 		b.set(b.given)
 	}
+	if before == nil || !reflect.DeepEqual(before.Policy.Health, c.Policy.Health) {
+		b.probe(c.Policy.Health)
+	}
 }
 
 // SetEndpoints says which endpoints a backend has from now on, whether the present Config knows it or the next will. Idle
@@ -100,6 +104,9 @@ func (b *backend) set(endpoints []config.Endpoint) {
 	b.given = endpoints
 	b.pool.SetEndpoints(endpoints, b.g.options.Zone, b.g.now())
 	b.refresh()
+	if b.health != nil {
+		b.health.look()
+	}
 	if len(b.pool.Endpoints()) > 0 {
 		b.waiting.releaseAll()
 	}
@@ -146,6 +153,7 @@ func (b *backend) connections(e *balance.Endpoint) *endpoint {
 // leave ends a backend that no Config has any more. Requests under way end as they would.
 func (b *backend) leave() {
 	b.left.Store(true)
+	b.probe(nil)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range b.byID {

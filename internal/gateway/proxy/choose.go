@@ -61,7 +61,7 @@ func (x *exchange) pickNow(avoid *balance.Endpoint, policy *config.Policy) *bala
 		choice.Hash = balance.Hash(x.hashed(policy))
 	}
 	if s := &x.sticky; s.known {
-		if e := pool.Find(s.token.Endpoint); e != nil && e != avoid && e.EjectedUntil() <= now {
+		if e := pool.Find(s.token.Endpoint); e != nil && e != avoid && e.EjectedUntil() <= now && e.Healthy() {
 			return e
 		}
 		choice.Revision = s.token.Revision

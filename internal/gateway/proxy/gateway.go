@@ -64,6 +64,7 @@ type Gateway struct {
 	ctx     context.Context // ends with the gateway
 	cancel  context.CancelFunc
 	ended   sync.WaitGroup // the gateway's own goroutines
+	probing chan struct{}  // a place for each probe at once
 
 	mu        sync.Mutex // of all below: changes only, never a request
 	rules     map[config.RuleKey]*ruleState
@@ -95,7 +96,7 @@ func New(o Options) *Gateway {
 	}
 	g := &Gateway{options: o, log: o.Log, epoch: time.Now(), sealer: balance.NewSealer(o.SessionKey),
 		rules: map[config.RuleKey]*ruleState{}, backends: map[config.BackendKey]*backend{}, overrides: map[config.RuleKey][]int32{},
-		sockets: map[netip.AddrPort]*socket{}, leaving: map[*socket]struct{}{}}
+		sockets: map[netip.AddrPort]*socket{}, leaving: map[*socket]struct{}{}, probing: make(chan struct{}, probesMax)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.current.Store(emptySnapshot())
 	g.ended.Add(1)

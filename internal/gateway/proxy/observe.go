@@ -15,6 +15,14 @@ type Observer interface {
 	Observe(*Record)
 }
 
+// ProbeObserver is an Observer that is told of health probes too.
+type ProbeObserver interface {
+	// Probed is told of each probe of an endpoint, and how many of the backend's endpoints are unhealthy after it.
+	Probed(backend config.BackendKey, good bool, unhealthy int)
+	// NotProbed is told of a backend whose endpoints are probed no more.
+	NotProbed(backend config.BackendKey)
+}
+
 // Reason is why the gateway answered itself; "" = the backend's answer was passed on.
 type Reason string
 

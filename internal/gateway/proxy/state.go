@@ -45,6 +45,8 @@ type EndpointState struct {
 	Latency  time.Duration // moving average to the response's head; 0 = none yet
 	Ejected  time.Duration // for how much longer; 0 = it is not
 	Idle     int           // connections
+	// Unhealthy is what its probes found, when they keep requests away from it; "" = nothing.
+	Unhealthy string
 }
 
 // State returns what is served, by whom, at this moment.
@@ -74,6 +76,7 @@ func (b *backend) state() BackendState {
 		BudgetExhausted: b.budget.Exhausted(), Ejections: b.pool.Ejections()}
 	b.mu.Lock()
 	s.Held, s.Pending = len(b.waiting.line), len(b.pending.line)
+	health := b.health
 	b.mu.Unlock()
 	for _, e := range b.pool.Endpoints() {
 		c := b.connections(e)
@@ -81,7 +84,7 @@ func (b *backend) state() BackendState {
 		idle := len(c.idle)
 		c.mu.Unlock()
 		s.Endpoints = append(s.Endpoints, EndpointState{Endpoint: e.Endpoint, InFlight: e.InFlight(), Latency: e.Latency(),
-			Ejected: time.Duration(max(e.EjectedUntil()-now, 0)), Idle: idle})
+			Ejected: time.Duration(max(e.EjectedUntil()-now, 0)), Idle: idle, Unhealthy: health.found(e)})
 	}
 	return s
 }

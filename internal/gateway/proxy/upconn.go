@@ -20,7 +20,7 @@ import (
 type upConn struct {
 	e     *endpoint
 	nc    net.Conn
-	alive probe
+	alive liveness
 	r     *wire.Reader
 	resp  wire.Response
 	body  wire.Body

@@ -13,8 +13,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/fairway-dev/fairway/api/rollouts"
+	fairway "github.com/fairway-dev/fairway/api/v1alpha1"
 )
 
 // Unknown is something a Rollout or its analysis asks for that a rehearsal does not play.
@@ -28,8 +30,8 @@ type Unknown struct {
 	Routed bool
 }
 
-// Unplayed lists what of a Rollout, a template, an AnalysisRun or an Experiment is not played, in the order it stands there.
-// Objects of other kinds have nothing to say.
+// Unplayed lists what of a Rollout, a template, an AnalysisRun, an Experiment or a BackendPolicy is not played, in the order it
+// stands there. Objects of other kinds have nothing to say.
 func Unplayed(o runtime.Object) []Unknown {
 	switch o := typed(o).(type) {
 	case *rollouts.Rollout:
@@ -40,8 +42,22 @@ func Unplayed(o runtime.Object) []Unknown {
 		return unplayedMetrics("ClusterAnalysisTemplate", o.ObjectMeta, o.Spec.Metrics)
 	case *argo.AnalysisRun:
 		return unplayedMetrics("AnalysisRun", o.ObjectMeta, o.Spec.Metrics)
+	case *unstructured.Unstructured:
+		return unplayedProbes(o)
 	}
 	return nil
+}
+
+// unplayedProbes of the endpoints of a Service by the gateway.
+func unplayedProbes(o *unstructured.Unstructured) []Unknown {
+	if o.GroupVersionKind().GroupKind() != (schema.GroupKind{Group: fairway.Group, Kind: "BackendPolicy"}) {
+		return nil
+	}
+	if _, found, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", "healthCheck", "active"); !found {
+		return nil
+	}
+	return []Unknown{{Object: "BackendPolicy " + cmp.Or(o.GetNamespace(), metav1.NamespaceDefault) + "/" + o.GetName(), What: "has endpoints probed (healthCheck.active)",
+		Why: "what pods answer to probes of the gateway is not modelled: requests go to all ready pods that are not ejected"}}
 }
 
 // Misread says why an object of the group of Rollouts cannot be read; "" = it can, or is of another group.

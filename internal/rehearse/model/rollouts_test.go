@@ -116,6 +116,16 @@ kind: Rollout
 metadata: {name: web, namespace: shop}
 spec: {strategy: {blueGreen: {activeService: web}}}`, "", false},
 		{served, "", false},
+		{`
+apiVersion: fairway.dev/v1alpha1
+kind: BackendPolicy
+metadata: {name: web, namespace: shop}
+spec: {targetRefs: [{name: web}], healthCheck: {active: {path: /healthz}}}`, "BackendPolicy shop/web has endpoints probed", false},
+		{`
+apiVersion: fairway.dev/v1alpha1
+kind: BackendPolicy
+metadata: {name: web, namespace: shop}
+spec: {targetRefs: [{name: web}], outlierDetection: {}}`, "", false},
 	} {
 		list := Unplayed(loose(t, c.text)[0])
 		if c.says == "" {

@@ -8,15 +8,15 @@ import (
 	"syscall"
 )
 
-// probe asks the kernel whether the other side has closed a connection, or sent what nobody asked for.
-type probe struct {
+// liveness asks the kernel whether the other side has closed a connection, or sent what nobody asked for.
+type liveness struct {
 	raw    syscall.RawConn // nil: a connection in memory, which cannot be asked
 	secure bool            // within TLS, bytes may come that are none of HTTP's
 	open   bool
 	peek   func(fd uintptr) bool
 }
 
-func (p *probe) prepare(nc net.Conn) {
+func (p *liveness) prepare(nc net.Conn) {
 	if t, ok := nc.(*tls.Conn); ok {
 		nc, p.secure = t.NetConn(), true
 	}
@@ -38,7 +38,7 @@ func (p *probe) prepare(nc net.Conn) {
 }
 
 // ask reports whether the connection looks open. Its read deadline must lie ahead.
-func (p *probe) ask() bool {
+func (p *liveness) ask() bool {
 	if p.raw == nil {
 		return true
 	}
