@@ -59,6 +59,9 @@ type Options struct {
 	Revision func(*corev1.Pod) string
 	// Recorder of events; nil = none are told.
 	Recorder record.EventRecorder
+	// Reach lets whoever dials within this process reach an address; then Gateways have Services, too. nil = only sockets do.
+	// It is not for use with a Sink.
+	Reach func(at netip.AddrPort, serve func(net.Conn)) (release func(), err error)
 	// Sink takes what is decided in place of a data path with sockets; nil = there is one. Dial, Listen, PortOffset and Seed are
 	// the data path's.
 	Sink Sink
@@ -87,6 +90,8 @@ type Controller struct {
 	index       *match.Index
 	unavailable map[netip.AddrPort]string
 	told        map[string]bool // events
+	applied     map[config.Name]*corev1.Service
+	doors       map[netip.AddrPort]door
 
 	mu   sync.RWMutex // of what others read
 	view view
@@ -107,7 +112,7 @@ func New(o Options) *Controller {
 		o.Log = slog.Default()
 	}
 	c := &Controller{options: o, log: o.Log.With("component", "gateway"), Evidence: evidence.New(), poke: make(chan struct{}, 1),
-		unavailable: map[netip.AddrPort]string{}, told: map[string]bool{}}
+		unavailable: map[netip.AddrPort]string{}, told: map[string]bool{}, applied: map[config.Name]*corev1.Service{}, doors: map[netip.AddrPort]door{}}
 	c.counters = newCounters(c.Evidence)
 	if c.sink = o.Sink; c.sink == nil {
 		c.data = proxy.New(proxy.Options{Dial: o.Dial, Listen: c.listen, Observe: c.counters, Log: c.log, Seed: o.Seed})
@@ -233,7 +238,11 @@ func (c *Controller) step(ctx context.Context) {
 	c.view = view{c.last, c.index}
 	c.mu.Unlock()
 	c.counters.version(c.last.Config.Version, len(c.last.StaleRoutes))
+	c.openDoors(c.last.Config)
 	c.report(ctx, c.last)
+	if c.options.Reach != nil {
+		c.services(ctx, c.last.Services)
+	}
 }
 
 // publish puts a Config in force. It reports whether sockets could not be bound that were not known to be so.
@@ -260,6 +269,7 @@ func (c *Controller) publish(out *compile.Output) bool {
 
 // drain lets requests end.
 func (c *Controller) drain() {
+	c.closeDoors()
 	ctx, cancel := context.WithTimeout(context.Background(), c.options.Drain)
 	defer cancel()
 	if err := c.sink.Drain(ctx); err != nil {

@@ -78,6 +78,7 @@ func gatewayCapability() Capability {
 	read := []string{"get", "list", "watch"}
 	c.Rules = []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"configmaps", "namespaces", "pods", "secrets", "services"}, Verbs: read},
+		{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"create", "patch", "delete"}}, // those of Gateways
 		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: read},
 		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses", "ingressclasses"}, Verbs: read},
 		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"ingresses/status"}, Verbs: []string{"update"}},
@@ -109,7 +110,7 @@ func setUpGateway(ctx context.Context, h *House) error {
 	//lint:ignore SA1019 users look for core/v1 Events, which the new API does not write
 	recorder := h.Manager.GetEventRecorderFor("fairway-gateway")
 	c := gateway.New(gateway.Options{Dial: h.Dial, Pool: o.Pool, PortOffset: o.PortOffset, Drain: cmp.Or(o.Drain, DefaultDrain), Foreign: !o.NoForeign && !o.NoForeignKinds,
-		ForeignClasses: foreignClasses(o), IngressHTTPPort: ports[0], IngressHTTPSPort: ports[1], Revision: program.Revision, Sink: h.Sink,
+		ForeignClasses: foreignClasses(o), IngressHTTPPort: ports[0], IngressHTTPSPort: ports[1], Revision: program.Revision, Sink: h.Sink, Reach: h.Reach,
 		Recorder: recorder, Log: h.Log})
 	if err := c.SetUp(ctx, h.Manager); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -66,6 +67,8 @@ type House struct {
 	Kubelets KubeletAccess
 	// Dial connects to addresses and names of the cluster; nil = as the operating system does.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Reach has serve called with every connection that is made to an address within this process; nil = there is no such network.
+	Reach func(at netip.AddrPort, serve func(net.Conn)) (release func(), err error)
 	// Rollouts says how Rollouts are carried out.
 	Rollouts RolloutOptions
 	// Gateway says how traffic is served. With a Sink there is no data path with sockets: what would be served goes there.

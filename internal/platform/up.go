@@ -328,7 +328,7 @@ func (c *Cluster) capabilities(ctx context.Context, o UpOptions, on []Capability
 		return err
 	}
 	c.house = &House{Manager: m, Log: c.log, Nodes: c.Engine, Namespace: Namespace, MetricResolution: o.MetricResolution, programs: programs,
-		Dial: c.Dialer.DialContext(vnet.From{}), Rollouts: o.Rollouts, Gateway: o.Gateway, AdminDir: c.Plane.Dir(),
+		Dial: c.Dialer.DialContext(vnet.From{}), Reach: c.Network.Handle, Rollouts: o.Rollouts, Gateway: o.Gateway, AdminDir: c.Plane.Dir(),
 		Listen: func(port int) (net.Listener, error) {
 			return c.Network.Listen(netip.AddrPortFrom(vnet.Process, uint16(port)))
 		}}

@@ -139,6 +139,7 @@ func TestUpIsAWholeCluster(t *testing.T) {
 	t.Run("Program objects are served and read", func(t *testing.T) { programObjects(t, c) })
 	t.Run("Rollouts are carried out", func(t *testing.T) { rolloutsAreCarriedOut(t, c) })
 	t.Run("AWS's load balancers are followed", func(t *testing.T) { loadBalancerIsFollowed(t, c, aws) })
+	t.Run("a Gateway is reached within the process", func(t *testing.T) { gatewayIsReachedInside(t, c) })
 	t.Run("a replaced serving certificate takes effect", func(t *testing.T) { servingRotation(t, c) })
 	t.Run("the API server has an address inside", func(t *testing.T) {
 		conn, err := c.Dialer.Dial(t.Context(), vnet.From{}, "tcp", "kubernetes.default.svc:443")

@@ -87,6 +87,8 @@ type Output struct {
 	Events []Event
 	// Needs are objects that are referred to.
 	Needs Needs
+	// Services by which pods reach the Gateways, to be made as they are here, by name.
+	Services []*corev1.Service
 	// StaleRoutes are those served in their last good version because the present one is not valid.
 	StaleRoutes []config.Name
 	// Compiled and Reused count the routes that were translated anew, and those that were not.
@@ -136,5 +138,6 @@ func compileOnce(in Input) (out Output, sparse bool) {
 	c.compileForeign()
 	c.reportParents()
 	c.reportPolicies()
+	c.infrastructure()
 	return c.assemble()
 }

@@ -14,6 +14,7 @@ var Features = []string{
 	"GatewayFrontendClientCertificateValidationInsecureFallback",
 	"GatewayHTTPListenerIsolation",
 	"GatewayHTTPSListenerDetectMisdirectedRequests",
+	"GatewayInfrastructure",
 	"GatewayPort8080",
 	"GatewayStaticAddresses",
 	"HTTPRoute",
