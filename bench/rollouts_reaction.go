@@ -49,40 +49,35 @@ func reactionOf(ctx context.Context, o options, name, program string) error {
 	}
 	defer w.Stop()
 	weights := weightsOf(w)
-	update := []byte(`[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"img:v2"}]`)
-	if _, err := all.Patch(ctx, "web", types.JSONPatchType, update, metav1.PatchOptions{}); err != nil {
-		return err
-	}
-	if err := await(ctx, weights, "1"); err != nil {
-		return err
-	}
 	var promoted, aborted []float64
-	for weight := 2; weight <= routedSteps; weight++ {
-		if err := f.paused(ctx); err != nil {
+	for update := range routedUpdates {
+		if err := f.update(ctx, weights, fmt.Sprintf("img:v%d", update+2)); err != nil {
 			return err
 		}
-		began := time.Now()
-		if _, err := all.Patch(ctx, "web", types.MergePatchType, []byte(`{"status":{"pauseConditions":null}}`), metav1.PatchOptions{}, "status"); err != nil {
+		for weight := 2; weight <= routedSteps; weight++ {
+			took, err := f.reacted(ctx, weights, `{"status":{"pauseConditions":null}}`, strconv.Itoa(weight))
+			if err != nil {
+				return err
+			}
+			promoted = append(promoted, took)
+		}
+		if update == routedUpdates-1 {
+			break
+		}
+		if _, err := f.reacted(ctx, weights, `{"status":{"pauseConditions":null}}`, "0"); err != nil {
 			return err
 		}
-		if err := await(ctx, weights, strconv.Itoa(weight)); err != nil {
+		if err := f.settled(ctx, 1, fmt.Sprintf("img:v%d", update+2)); err != nil {
 			return err
 		}
-		promoted = append(promoted, time.Since(began).Seconds()*1000)
 	}
-	const aborts = 50
+	const aborts = 150
 	for range aborts {
-		if err := f.paused(ctx); err != nil {
+		took, err := f.reacted(ctx, weights, `{"status":{"abort":true}}`, "0")
+		if err != nil {
 			return err
 		}
-		began := time.Now()
-		if _, err := all.Patch(ctx, "web", types.MergePatchType, []byte(`{"status":{"abort":true}}`), metav1.PatchOptions{}, "status"); err != nil {
-			return err
-		}
-		if err := await(ctx, weights, "0"); err != nil {
-			return err
-		}
-		aborted = append(aborted, time.Since(began).Seconds()*1000)
+		aborted = append(aborted, took)
 		if err := f.degraded(ctx); err != nil { // a retry before that would take the abort back unseen
 			return err
 		}
@@ -98,14 +93,41 @@ func reactionOf(ctx context.Context, o options, name, program string) error {
 	return nil
 }
 
+// betweenActions is how long after a pause has begun a person acts at the earliest.
+const betweenActions = 100 * time.Millisecond
+
+// reacted patches the status of the Rollout that rests in a pause, and returns how many milliseconds later a watcher sees the weight.
+func (f *field) reacted(ctx context.Context, weights <-chan string, patch, weight string) (float64, error) {
+	if err := f.paused(ctx); err != nil {
+		return 0, err
+	}
+	time.Sleep(betweenActions)
+	began := time.Now()
+	if _, err := f.any.Resource(rolloutsResource).Namespace("default").Patch(ctx, "web", types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+		return 0, err
+	}
+	err := await(ctx, weights, weight)
+	return time.Since(began).Seconds() * 1000, err
+}
+
+// update the Rollout to an image, and wait for the first weight.
+func (f *field) update(ctx context.Context, weights <-chan string, image string) error {
+	patch := []byte(`[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"` + image + `"}]`)
+	if _, err := f.any.Resource(rolloutsResource).Namespace("default").Patch(ctx, "web", types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
+		return err
+	}
+	return await(ctx, weights, "1")
+}
+
 func rowQuantiles(what string, ms []float64) {
 	slices.Sort(ms)
 	row(fmt.Sprintf("%s, p50 of %d", what, len(ms)), "ms", ms[len(ms)/2])
 	row(what+", p99", "ms", ms[min(len(ms)-1, len(ms)*99/100)])
 }
 
-// routedSteps is how many weights the routed Rollout goes through, one after each promotion.
-const routedSteps = 99
+// The routed Rollout goes through routedSteps weights, one after each promotion, in each of routedUpdates updates: what an API
+// server does with a status grows with the object, and nobody has a hundred weights.
+const routedSteps, routedUpdates = 9, 25
 
 // routedApp makes a Rollout of one replica behind an Ingress, with a pause after every weight.
 func (f *field) routedApp(ctx context.Context) error {

@@ -9,6 +9,7 @@ import (
 // canary is a pass over a Rollout with the canary strategy.
 func (p *pass) canary() {
 	p.noteIncomplete()
+	p.leavePause()
 	p.findRuns()
 	if p.restart() {
 		p.stuck = true // until it is known what is available

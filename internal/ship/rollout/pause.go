@@ -22,6 +22,23 @@ func (p *pass) canaryPause() {
 	}
 }
 
+// leavePause goes on to the next step where the current one is a pause that is over, so that what the next one wants is written
+// before the status and not after it. The last step is left to settleCanary: what comes after it is a promotion.
+func (p *pass) leavePause() {
+	s, next := p.currentStep(), int32(p.stepIndex()+1)
+	if s == nil || s.Pause == nil || int(next) >= p.steps() || p.aborted() || p.was.PromoteFull || p.withinWindow() || !p.stepDone() {
+		return
+	}
+	p.event(Event{Reason: reasonStepDone, Message: stepCompleted(*s, next, p.steps())})
+	p.was.CurrentStepIndex = &next
+	p.was.PauseConditions = slices.DeleteFunc(slices.Clone(p.was.PauseConditions), func(c argo.PauseCondition) bool {
+		return c.Reason == argo.PauseReasonCanaryPauseStep
+	})
+	p.was.ControllerPause = false
+	p.was.Canary.CurrentStepAnalysisRunStatus, p.was.Canary.CurrentExperiment = nil, ""
+	p.st = p.was
+}
+
 func (p *pass) wakeAfterPause(pause *argo.RolloutPause, since time.Time) {
 	if d, ok := PauseDuration(pause); ok {
 		if at := since.Add(d); at.After(p.now) {

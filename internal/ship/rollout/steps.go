@@ -74,6 +74,10 @@ func (p *pass) inconclusive() bool {
 	return p.pausedFor(argo.PauseReasonInconclusiveAnalysis) != nil || p.pausedFor(argo.PauseReasonInconclusiveExperiment) != nil
 }
 
+func stepCompleted(s argo.CanaryStep, n int32, of int) string {
+	return fmt.Sprintf("Rollout step %d/%d completed (%s)", n, of, StepString(s))
+}
+
 // climb completes the current step if it is done. Where the next one is nothing but a pause, it begins in the same pass.
 func (p *pass) climb() {
 	if !p.stepDone() {
@@ -81,7 +85,7 @@ func (p *pass) climb() {
 	}
 	step := p.currentStep()
 	next := int32(p.stepIndex() + 1)
-	p.later(Event{Reason: reasonStepDone, Message: fmt.Sprintf("Rollout step %d/%d completed (%s)", next, p.steps(), StepString(*step))})
+	p.later(Event{Reason: reasonStepDone, Message: stepCompleted(*step, next, p.steps())})
 	p.removing = append(p.removing, argo.PauseReasonCanaryPauseStep)
 	p.st.CurrentStepIndex = &next
 	p.st.Canary.CurrentStepAnalysisRunStatus, p.st.Canary.CurrentExperiment = nil, ""

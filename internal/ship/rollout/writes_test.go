@@ -87,3 +87,32 @@ func TestPodsThatWereMadeAreCountedSoonAlthoughTheyAreNotReady(t *testing.T) {
 		}
 	}
 }
+
+// Between a promotion and the weight there is nothing but one write: that of the weight.
+func TestAPromotedPauseGivesTheNextWeightBeforeItIsOnRecord(t *testing.T) {
+	t.Parallel()
+	one := int32(1)
+	w := newWorld(t, canaryRollout(1, argo.CanaryStrategy{CanaryService: "canary", StableService: "stable", TrafficRouting: &argo.RolloutTrafficRouting{Nginx: &argo.NginxTrafficRouting{StableIngress: "x"}},
+		Steps: []argo.CanaryStep{{SetCanaryScale: &argo.SetCanaryScale{Replicas: &one}}, weight(5), pauseFor(""), weight(50), pauseFor(""), weight(60)}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	got, told := w.record(), len(w.told)
+	w.user(promote)
+	w.reconcile()
+	if want := []string{"patch unstructured.Unstructured", "patch status rollouts.Rollout"}; !slices.Equal(*got, want) {
+		t.Errorf("a promotion is written as %v, want %v", *got, want)
+	}
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	if i := *w.ro.Status.CurrentStepIndex; i != 4 || w.weight() != 50 {
+		t.Errorf("at step %d, weight %d", i, w.weight())
+	}
+	var events []string
+	for _, e := range w.told[told:] {
+		events = append(events, e.Message)
+	}
+	if want := []string{"Rollout step 3/6 completed (pause)", "Traffic weight updated from 5 to 50", "Rollout step 4/6 completed (setWeight: 50)", "Rollout is paused (CanaryPauseStep)"}; !slices.Equal(events, want) {
+		t.Errorf("told %q, want %q", events, want)
+	}
+}
