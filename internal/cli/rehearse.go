@@ -51,6 +51,7 @@ type rehearseFlags struct {
 	timeout   time.Duration
 	verify    bool
 	explain   int
+	timeline  bool
 	lenient   bool
 	quiet     bool
 	execution bool
@@ -105,6 +106,7 @@ func (f *rehearseFlags) add(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.timeout, "timeout", 10*time.Minute, "real time a run may take")
 	fs.BoolVar(&f.verify, "verify", false, "play every seed twice and compare the hashes of all API writes")
 	fs.IntVar(&f.explain, "explain", 0, "print the chain of causes of this timeline entry")
+	fs.BoolVar(&f.timeline, "timeline", false, "print what happened, entry by entry, after the verdict")
 	fs.BoolVar(&f.lenient, "lenient", false, "go on without objects that the API server refuses")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "print the verdict line alone")
 	fs.BoolVar(&f.execution, "with-execution", false, "add real time, speed and memory to the report (differs between equal runs)")
@@ -302,6 +304,10 @@ func (f *rehearseFlags) write(r *report.Report, s Streams) error {
 		} else {
 			fmt.Fprint(s.Out, report.Terminal(r, width))
 		}
+	}
+	if f.timeline {
+		width, _ := terminalOf(s)
+		fmt.Fprint(s.Out, "\nWhat happened\n"+report.Timeline(r, width))
 	}
 	return nil
 }

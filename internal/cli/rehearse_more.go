@@ -129,6 +129,7 @@ func rehearseReportCommand(s Streams) *cobra.Command {
 	c.Flags().StringVar(&f.junit, "junit", "", "write the expectations as JUnit XML")
 	c.Flags().StringVar(&f.sarif, "sarif", "", "write the failed expectations as SARIF 2.1.0")
 	c.Flags().IntVar(&f.explain, "explain", 0, "print the chain of causes of this timeline entry")
+	c.Flags().BoolVar(&f.timeline, "timeline", false, "print what happened, entry by entry, after the verdict")
 	return c
 }
 

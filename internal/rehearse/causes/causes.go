@@ -261,7 +261,6 @@ func Fold(timeline []record.Entry) []record.Entry {
 	return out
 }
 
-// goesOn tells whether b, of the same key as a, still belongs to a.
 // order puts what happened at one instant from cause to effect: what was done to the cluster, then nodes, then pods, then
 // the words of controllers.
 func order(e record.Entry) int {
@@ -276,6 +275,7 @@ func order(e record.Entry) int {
 	return 2
 }
 
+// goesOn tells whether b, of the same key as a, still belongs to a.
 func goesOn(a, b record.Entry) bool {
 	pause, retried := retries[a.Kind]
 	if !retried {
@@ -297,6 +297,9 @@ func foldKey(e record.Entry) string {
 		subject = e.Object
 	}
 	quota, _ := refusal(e)
+	if e.Kind == record.KindRollout {
+		subject += "\x00" + e.What // an update's steps and weights follow one another: none stands for the others
+	}
 	return strings.Join([]string{e.Kind, subject, string(e.Severity), e.Data["state"], e.Data["reason"], e.Data["revision"], quota}, "\x00")
 }
 

@@ -73,9 +73,12 @@ func updateEnds(o Observed, e v1alpha1.RolloutExpectation, verdict string) outco
 	out := outcome{subject: "workload=" + u.Workload, total: took, held: u.Outcome == verdict}
 	out.value = fmt.Sprintf("%s after %s", cmp.Or(u.Outcome, "under way"), durationText(took.Round(time.Second)))
 	late := e.Within.Duration > 0 && took > e.Within.Duration
+	if e.Within.Duration > 0 { // negative as long as there is time left: of seeds that hold the longest is shown
+		out.excess = float64(took)/float64(e.Within.Duration) - 1
+	}
 	switch {
 	case u.Outcome == verdict && late:
-		out.held, out.firstAt, out.excess = false, u.Began.Add(e.Within.Duration), float64(took)/float64(e.Within.Duration)-1
+		out.held, out.firstAt = false, u.Began.Add(e.Within.Duration)
 	case u.Outcome == verdict:
 		return out
 	case u.Outcome == "" && late:

@@ -231,12 +231,23 @@ func (w *workload) weight() (float64, bool) {
 	return float64(w.serving[s.current]) / float64(w.ready), true
 }
 
-// weighed notes the largest weight of the update under way.
+// weighed notes the weights of the update under way.
 func (c *cluster) weighed(w *workload, now time.Time) {
 	if w.update == nil || w.newest == nil || w.update.Revision != w.newest.current {
 		return
 	}
-	if v, ok := w.weight(); ok && v > w.update.WeightMax {
+	v, ok := w.weight()
+	if !ok {
+		return
+	}
+	was := 0.0
+	if n := len(w.update.Weights); n > 0 {
+		was = w.update.Weights[n-1].Share
+	}
+	if v != was && len(w.update.Weights) < record.WeightsMax {
+		w.update.Weights = append(w.update.Weights, record.Weight{At: now.UTC(), Share: v})
+	}
+	if v > w.update.WeightMax {
 		w.update.WeightMax, w.update.WeightMaxAt = v, now.UTC()
 	}
 }

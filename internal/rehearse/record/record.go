@@ -281,6 +281,17 @@ type Update struct {
 	// ready pods; with one, what the router was told; blue-green, 0 before the switch and 1 after it.
 	WeightMax   float64   `json:"weightMax"`
 	WeightMaxAt time.Time `json:"weightMaxAt,omitzero"`
+	// Weights are that share at each change of it, in order; the first WeightsMax.
+	Weights []Weight `json:"weights,omitempty"`
+}
+
+// WeightsMax bounds the changes of weight that are kept of an update.
+const WeightsMax = 200
+
+// Weight is a share of the traffic from some time on.
+type Weight struct {
+	At    time.Time `json:"at"`
+	Share float64   `json:"share"`
 }
 
 // Call is one edge of the call graph.

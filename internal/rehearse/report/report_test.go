@@ -360,3 +360,31 @@ func BenchmarkReport(b *testing.B) {
 	}
 	b.ReportMetric(float64(size), "HTML-bytes")
 }
+
+func TestTheTimelineHasTheStepsOfAReleaseAndEachReasonOnce(t *testing.T) {
+	t.Parallel()
+	r := Build(shop(1, false))
+	at := r.Scenario.Start.Add(26 * time.Minute)
+	why := "5 of 100 requests failed"
+	r.Timeline = []Entry{
+		{ID: 1, Seed: 1, T: at, Kind: record.KindRollout, What: "the router of shop/web sends 5 %", Severity: record.Info},
+		{ID: 2, Seed: 1, T: at, Kind: record.KindPodReady, What: "pod ready", Severity: record.Info, Count: 3},
+		{ID: 3, Seed: 1, T: at.Add(time.Second), Kind: record.KindAnalysis, What: "the analysis has failed", Why: why, Severity: record.Warning},
+		{ID: 4, Seed: 1, T: at.Add(time.Second), Kind: record.KindRollout, What: "the update is aborted", Why: "analysis: " + why, Severity: record.Severe},
+		{ID: 5, Seed: 2, T: at, Kind: record.KindRollout, What: "of another seed", Severity: record.Severe},
+	}
+	r.Verdict.ShownSeed = 1
+	got := Timeline(r, 80)
+	for _, want := range []string{r.clock(at) + " ", "sends 5 %", "the analysis has failed", "the update is aborted"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is missing in\n%s", want, got)
+		}
+	}
+	if strings.Count(got, why) != 1 || strings.Contains(got, "pod ready") || strings.Contains(got, "another seed") {
+		t.Errorf("reasons twice, details of pods, or another seed are in\n%s", got)
+	}
+	r.Timeline = nil
+	if got := Timeline(r, 80); !strings.Contains(got, "Nothing happened") {
+		t.Errorf("an empty timeline is %q", got)
+	}
+}
