@@ -241,7 +241,7 @@ type Virtual struct {
 	NodeHeartbeat string    `json:"nodeHeartbeat,omitempty" enum:"auto,lease,quiet"` // auto, lease, quiet; default quiet, which writes nothing while nothing changes
 	TimeGrain     *Duration `json:"timeGrain,omitempty"`                             // timers are rounded up to this grid; default 100ms
 	Unmodelled    string    `json:"unmodelled,omitempty" enum:"run,fail"`            // run, fail; default run
-	Programs      []string  `json:"programs,omitempty"`                              // files of Program objects
+	Programs      []string  `json:"programs,omitempty"`                              // files of Program objects, as for `fairway up --programs`: what containers do, how they start and stop, and what a request to them costs
 }
 
 // ReportOptions tune what a report shows.
