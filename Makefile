@@ -27,10 +27,13 @@ $(BIN)/fairway-rehearse: $(BIN)/fairway
 	@echo "== building bin/fairway-rehearse, linked with a virtual clock (the first time compiles Kubernetes once more)"
 	$(BIN)/fairway rehearse build -o $@
 
-demo: build ## rehearse examples/shop: a day of traffic, a release, a lost zone; prints a verdict, writes shop.html
+demo: build ## rehearse examples/shop (a day, a release, a lost zone) and examples/canary (a good and a bad release behind a Gateway); writes shop.html and canary.html
 	@echo "== rehearsing a day of examples/shop"
 	$(BIN)/fairway rehearse examples/shop --html shop.html --json shop.json || test $$? -eq 1
-	@echo "== the whole report is in shop.html: open it in a browser"
+	@echo
+	@echo "== rehearsing examples/canary: a release that fails 2 % of its requests, then a good one"
+	$(BIN)/fairway rehearse examples/canary --timeline --html canary.html
+	@echo "== the whole reports are in shop.html and canary.html: open them in a browser"
 
 test: lint build ## vet, staticcheck, and every test; property tests draw the same each time
 	@echo "== testing (packages that start a control plane take about a minute each to link the first time)"
@@ -63,4 +66,4 @@ rehearse-debug: $(BIN)/fairway ## build bin/fairway-rehearse-debug, which record
 	$(BIN)/fairway rehearse build --schedlog -o $(BIN)/fairway-rehearse-debug
 
 clean: ## remove what was built here (the build cache stays)
-	rm -rf $(BIN) shop.html shop.json
+	rm -rf $(BIN) shop.html shop.json canary.html
