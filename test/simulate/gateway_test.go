@@ -10,8 +10,8 @@ import (
 	"github.com/fairway-dev/fairway/internal/rehearse/report"
 )
 
-// TestAReleaseBehindAGatewayIsJudgedByItsEvidence plays a canary behind an HTTPRoute: the good release goes through, the one
-// with 2 % errors in place of 0.2 % is aborted while it has a small share of the requests.
+// TestAReleaseBehindAGatewayIsJudgedByItsEvidence plays examples/canary: the release with 2 % errors in place of 0.2 % is aborted
+// by what the gateway counted, the good one goes through by its steps.
 func TestAReleaseBehindAGatewayIsJudgedByItsEvidence(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join("testdata", "gateway")
@@ -23,17 +23,27 @@ func TestAReleaseBehindAGatewayIsJudgedByItsEvidence(t *testing.T) {
 	for _, u := range run.Updates {
 		ends = append(ends, u.Image[strings.LastIndexByte(u.Image, ':')+1:]+" "+u.Outcome)
 	}
-	if want := []string{"2 Healthy", "3 Aborted"}; !slices.Equal(ends, want) {
-		t.Errorf("updates %v, want %v", ends, want)
+	if want := []string{"v3 Aborted", "v2 Healthy"}; !slices.Equal(ends, want) {
+		t.Fatalf("updates %v, want %v", ends, want)
+	}
+	var weights []float64
+	for _, w := range run.Updates[1].Weights {
+		weights = append(weights, w.Share)
+	}
+	if want := []float64{0.05, 0.2, 0.5, 1}; !slices.Equal(weights, want) {
+		t.Errorf("the good release had shares %v of the traffic, want %v", weights, want)
+	}
+	if m := run.Updates[0].Message; !strings.Contains(m, "success-rate") {
+		t.Errorf("the bad release was aborted for another reason than its evidence: %s", m)
 	}
 	for _, l := range first.Limits {
-		if strings.Contains(l.What, "traffic router") {
-			t.Errorf("weights that requests follow are said not to be modelled: %s: %s", l.What, l.Why)
+		if strings.Contains(l.What, "traffic router") || strings.Contains(l.What, "Program") {
+			t.Errorf("what requests follow is said not to be modelled: %s: %s", l.What, l.Why)
 		}
 	}
-	byHost := slices.IndexFunc(run.Loads, func(l record.Load) bool { return l.Name == "by host" })
-	if byHost < 0 || run.Loads[byHost].Served == 0 || run.Loads[byHost].Failed != 0 {
-		t.Errorf("the load on a host name, which a rule redirects, came to %+v", run.Loads)
+	byRoute := slices.IndexFunc(run.Loads, func(l record.Load) bool { return l.Name == "by route" })
+	if byRoute < 0 || run.Loads[byRoute].Served == 0 {
+		t.Errorf("the load that names the route came to %+v", run.Loads)
 	}
 	second, _ := playScenario(t, path)
 	a, err := report.JSON(first)
