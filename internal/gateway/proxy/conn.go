@@ -64,6 +64,9 @@ func newConn(p *peer, nc net.Conn) *conn {
 	c.r = wire.NewReader(c)
 	g := p.socket.g
 	c.x.g, c.x.client, c.x.peer, c.x.proto, c.x.draw = g, c, p, "HTTP/1.1", g.draws()
+	if v := newVigil(g.ctx, nc); v != nil {
+		c.x.vigil, c.x.ctx = v, v.ctx
+	}
 	c.idle.Store(max(g.now(), 1))
 	return c
 }
@@ -75,11 +78,17 @@ func (c *conn) serve() {
 	s := c.peer.socket
 	if !s.add(c) {
 		_ = c.nc.Close()
+		if c.x.vigil != nil {
+			c.x.vigil.close()
+		}
 		return
 	}
 	handed := false
 	defer func() {
 		s.remove(c)
+		if c.x.vigil != nil {
+			c.x.vigil.close()
+		}
 		if !handed {
 			_ = c.nc.Close()
 		}

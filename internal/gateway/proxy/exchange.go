@@ -63,8 +63,10 @@ type exchange struct {
 	upgrade  string
 	trailers bool // are welcome
 	expects  bool // the client waits for 100 Continue before it sends the body
-	// ctx ends when the client gives the request up; nil when that cannot be known (HTTP/1.1).
-	ctx context.Context
+	// ctx ends when the client gives the request up; nil when that cannot be known. In HTTP/1.1 it is that of the connection,
+	// and the vigil's.
+	ctx   context.Context
+	vigil *vigil
 
 	snapshot *snapshot
 	place    int

@@ -80,6 +80,10 @@ func (x *exchange) try(policy *config.Policy, t *tries) (again bool) {
 		deadline = began + int64(d)
 	}
 	x.response = response{declared: -1}
+	if x.vigil != nil {
+		x.vigil.begin()
+		defer x.vigil.end() // before the call is done, which may give the connection to another request
+	}
 	f := c.send(x, deadline)
 	now := x.g.now()
 	x.record.Upstream = time.Duration(now - began)
@@ -226,6 +230,9 @@ func (x *exchange) deliver() {
 	x.finishHeaders()
 	x.committed = true
 	if r.status == http.StatusSwitchingProtocols {
+		if x.vigil != nil {
+			x.vigil.end() // in a tunnel one side may end before the other
+		}
 		x.tunnel()
 		return
 	}
@@ -245,7 +252,9 @@ func (x *exchange) deliver() {
 			}
 			if err != nil {
 				if !isEOF(err) {
-					x.record.Reason = Interrupted
+					if x.record.Reason = Interrupted; x.ctx != nil && x.ctx.Err() != nil {
+						x.record.Reason = ClientGone
+					}
 					x.client.abort()
 					return
 				}

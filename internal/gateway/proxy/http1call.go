@@ -42,7 +42,10 @@ func (c *http1Call) send(x *exchange, deadline int64) failure {
 	u.answered, u.uploaded, u.uploadErr = false, nil, nil
 	u.cutOff.Store(false)
 	u.setDeadline(x.g.now(), deadline)
-	if x.ctx != nil {
+	switch {
+	case x.vigil != nil:
+		x.vigil.over(u.nc)
+	case x.ctx != nil:
 		c.stop = context.AfterFunc(x.ctx, func() { _ = u.nc.SetDeadline(past) })
 	}
 	if f := u.sendHead(x); f.reason != "" {
@@ -220,7 +223,10 @@ func (u *upConn) failed(x *exchange, f failure) failure {
 		_ = u.nc.SetDeadline(past)
 		<-u.uploaded
 		f.busy = true
-		if timeout {
+		switch {
+		case x.ctx != nil && x.ctx.Err() != nil:
+			f.reason = ClientGone
+		case timeout:
 			f.reason = TimedOut
 		}
 		return f
@@ -239,6 +245,9 @@ func (c *http1Call) done(x *exchange) {
 	c.conn = nil
 	stopped := c.stop == nil || c.stop()
 	c.stop = nil
+	if x.vigil != nil { // which has ended before
+		stopped = x.ctx.Err() == nil
+	}
 	if u == nil {
 		return
 	}
