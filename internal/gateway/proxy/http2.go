@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -148,6 +149,9 @@ func (s *stream) take() *wire.Error {
 	x.head = match.Head{Method: r.Method, Host: r.Host, ServerName: x.peer.serverName}
 	x.length, x.body, x.upgrade, x.expects, x.trailers = r.ContentLength, nil, "", false, strings.EqualFold(r.Header.Get("Te"), "trailers")
 	s.headers, s.names = fromMap(s.headers[:0], s.names[:0], r.Header)
+	if len(r.Trailer) > 0 { // net/http has taken the announcement away
+		s.headers = append(s.headers, match.Header{Name: "Trailer", Value: strings.Join(slices.Sorted(maps.Keys(r.Trailer)), ", ")})
+	}
 	x.head.Headers = s.headers
 	if len(s.headers) > wire.FieldsMax {
 		return &wire.Error{Status: http.StatusRequestHeaderFieldsTooLarge, What: "the head has more than 100 fields"}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync"
@@ -161,6 +162,13 @@ type http2Call struct {
 }
 
 func (c *http2Call) send(x *exchange, deadline int64) failure {
+	if x.expects && !x.upload.whole {
+		x.expects = false
+		if err := x.client.inform(http.StatusContinue, nil); err != nil {
+			c.cancel = func() {}
+			return failure{reason: ClientGone, err: err}
+		}
+	}
 	ctx, cancel := context.WithCancel(x.context())
 	c.cancel = cancel
 	var late atomic.Bool
@@ -168,10 +176,20 @@ func (c *http2Call) send(x *exchange, deadline int64) failure {
 		t := time.AfterFunc(time.Duration(deadline-x.g.now()), func() { late.Store(true); cancel() })
 		defer t.Stop()
 	}
-	r := c.request(x).WithContext(ctx)
-	answer, err := c.e.transport().RoundTrip(r)
-	if err != nil {
+	between := &interims{client: x.client}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{Got1xxResponse: between.got})
+	answer, err := c.e.transport().RoundTrip(c.request(x).WithContext(ctx))
+	tooMany, broken := between.end()
+	switch {
+	case err != nil && tooMany:
+		c.settle(x)
+		return failure{reason: Malformed, err: errInterim}
+	case err != nil:
 		return c.failed(x, err, late.Load())
+	case broken != nil:
+		_ = answer.Body.Close()
+		c.settle(x)
+		return failure{reason: ClientGone, err: broken}
 	}
 	c.answer = answer
 	x.response.status = answer.StatusCode
@@ -180,7 +198,7 @@ func (c *http2Call) send(x *exchange, deadline int64) failure {
 	switch {
 	case bodiless:
 		x.response.declared = answer.ContentLength
-	case answer.ContentLength >= 0:
+	case answer.ContentLength >= 0 && (len(answer.Trailer) == 0 || x.proto == "HTTP/2.0"): // in HTTP/1.1 only chunks have trailers
 		x.response.length, x.response.declared = answer.ContentLength, answer.ContentLength
 	default:
 		x.response.length = wire.Chunked
@@ -212,6 +230,10 @@ func (c *http2Call) request(x *exchange) *http.Request {
 	if x.length != 0 {
 		c.body = &uploadReader{u: &x.upload}
 		r.Body, r.ContentLength = c.body, x.length
+		if x.length == wire.Chunked { // whether there are trailers is seen at its end
+			r.Trailer = http.Header{}
+			c.body.trailers = r.Trailer
+		}
 	}
 	return r
 }
@@ -269,6 +291,8 @@ type uploadReader struct {
 	mu     sync.Mutex
 	ended  atomic.Bool
 	closed bool
+	// trailers that are sent after the end; nil = none may be.
+	trailers http.Header
 }
 
 // Read implements io.Reader.
@@ -281,6 +305,9 @@ func (r *uploadReader) Read(p []byte) (int, error) {
 	if len(r.rest) == 0 {
 		piece, err := r.u.Next()
 		if err != nil {
+			if err == io.EOF && r.trailers != nil {
+				toMap(r.trailers, r.u.Trailers())
+			}
 			r.ended.Store(err == io.EOF)
 			return 0, err
 		}
