@@ -35,7 +35,11 @@ var parts = []struct {
 	name string
 	run  func(context.Context, options) error
 }{{"boot", boot}, {"writes", writes}, {"mass", mass}, {"rehearse", rehearse},
-	{"updates", updates}, {"idle", idle}, {"reaction", reaction}, {"takeover", takeOver}}
+	{"updates", updates}, {"idle", idle}, {"reaction", reaction}, {"takeover", takeOver},
+	{"changes", changes}, {"restarts", restarts}}
+
+// groups of parts that run only when they, or the group, are asked for.
+var groups = map[string][]string{"rollouts": rolloutsParts, "gateway": gatewayParts}
 
 func partNames() []string {
 	var names []string
@@ -48,7 +52,7 @@ func partNames() []string {
 func main() {
 	log.SetFlags(0)
 	var o options
-	only := flag.String("only", "", "comma-separated parts: "+strings.Join(partNames(), ", ")+", and rollouts for the last four (default all but those)")
+	only := flag.String("only", "", "comma-separated parts: "+strings.Join(partNames(), ", ")+"; rollouts stands for "+strings.Join(rolloutsParts, ", ")+", gateway for "+strings.Join(gatewayParts, ", ")+" (default all but those)")
 	flag.StringVar(&o.bin, "bin", "bin", "directory of fairway and fairway-rehearse")
 	flag.IntVar(&o.runs, "runs", 5, "starts of each control plane")
 	flag.BoolVar(&o.full, "full", false, "the large cases too: 1,000 nodes with 10,000 pods, and the rehearsal of 500 nodes (half an hour)")
@@ -74,14 +78,18 @@ func run(ctx context.Context, o options) (err error) {
 	defer os.RemoveAll(o.work)
 	fmt.Printf("%s/%s, %d processors, %s\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version())
 	for _, name := range o.only {
-		if name != "rollouts" && !slices.Contains(partNames(), name) {
-			return fmt.Errorf("-only %s: the parts are %s and rollouts", name, strings.Join(partNames(), ", "))
+		if groups[name] == nil && !slices.Contains(partNames(), name) {
+			return fmt.Errorf("-only %s: the parts are %s; rollouts and gateway stand for several", name, strings.Join(partNames(), ", "))
 		}
 	}
 	for _, p := range parts {
-		ofRollouts := slices.Contains(rolloutsParts, p.name)
-		wanted := slices.Contains(o.only, p.name) || ofRollouts && slices.Contains(o.only, "rollouts")
-		if !wanted && (len(o.only) > 0 || ofRollouts) {
+		asked, wanted := len(o.only) > 0, slices.Contains(o.only, p.name)
+		for name, group := range groups {
+			if slices.Contains(group, p.name) {
+				asked, wanted = true, wanted || slices.Contains(o.only, name)
+			}
+		}
+		if asked && !wanted {
 			continue
 		}
 		if err := p.run(ctx, o); err != nil {
