@@ -88,6 +88,9 @@ func newCounters(e *evidence.Store) *counters {
 	return c
 }
 
+// NewObserver is what the capability counts requests with, metrics and evidence, for measuring what that costs.
+func NewObserver(e *evidence.Store) proxy.Observer { return newCounters(e) }
+
 // Collectors of the metrics.
 func (c *counters) collectors() []prometheus.Collector {
 	return []prometheus.Collector{c.requests, c.duration, c.upstream, c.retries, c.mirrors, c.probes, c.unhealthy, c.configVersion, c.staleRoutes, c.apply}
