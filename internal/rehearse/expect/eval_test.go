@@ -3,6 +3,8 @@ package expect
 import (
 	"encoding/json"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +156,11 @@ func TestBurnRateIsErrorRatioOverBudget(t *testing.T) {
 	r := results[1]
 	if r.Held || r.Value != "20" || !r.FirstAt.Equal(start.Add((60+21)*time.Minute)) {
 		t.Errorf("burn %+v; 20 %% errors burn a budget of 1 %% 20-fold, above 14.4 once 22 of 30 minutes are bad", r)
+	}
+	o := observed([]record.Run{run})[0]
+	shown := BurnSeries([]v1alpha1.Expectation{e}, o.Table)
+	if len(shown) != 1 || shown[0].Label() != "load=shoppers,over=30m" || len(shown[0].Values) != len(o.Table.Times) || math.Abs(slices.Max(shown[0].Values)-20) > 1e-9 {
+		t.Errorf("burn rates to show %+v, want one series of load shoppers over 30m that reaches 20", shown)
 	}
 }
 

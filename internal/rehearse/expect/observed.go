@@ -41,12 +41,7 @@ func priced(run *record.Run, prices cost.Prices) record.Table {
 	if len(run.Nodes) == 0 || t.Find(record.MetricCostPerHour, "", "") != nil {
 		return t
 	}
-	at := slices.IndexFunc(t.Series, func(s record.Series) bool { return s.Metric > record.MetricCostPerHour })
-	if at < 0 {
-		at = len(t.Series)
-	}
-	t.Series = slices.Insert(t.Series, at, record.Series{Metric: record.MetricCostPerHour, Values: cost.Hourly(run, prices, t.Times, t.Step)})
-	return t
+	return t.With(record.Series{Metric: record.MetricCostPerHour, Values: cost.Hourly(run, prices, t.Times, t.Step)})
 }
 
 // why finds the cause chain of something that began at a moment: the entry most likely behind it, then that one's

@@ -20,14 +20,19 @@ const (
 	evidenceMax  = 3
 )
 
+// subjectOf is whose requests count, as label=value, and what people call it; "" = those of all loads.
+func subjectOf(s *v1alpha1.SLOExpectation) (subject, name string) {
+	switch {
+	case s.Service != "":
+		return "service=" + s.Service, s.Service
+	case s.Load != "":
+		return "load=" + s.Load, s.Load
+	}
+	return "", "all loads"
+}
+
 func sloChecks(s v1alpha1.SLOExpectation) []check {
-	subject, name := "load="+s.Load, s.Load
-	if s.Service != "" {
-		subject, name = "service="+s.Service, s.Service
-	}
-	if s.Load == "" && s.Service == "" {
-		subject, name = "", "all loads"
-	}
+	subject, name := subjectOf(&s)
 	var list []check
 	add := func(what, limit, metric string, target float64, eval func(o Observed, base *Observed) outcome) {
 		list = append(list, check{name: name + " " + what, kind: KindSLO, limit: limit, metric: metric, target: target, subject: subject, eval: eval})
@@ -209,25 +214,56 @@ func lowest(asked, bad []float64, n int) float64 {
 	return low
 }
 
-// burn is error ratio ÷ (1 − target) over sliding stretches, below the limit in all of them.
-func burn(o Observed, subject string, target float64, limit v1alpha1.BurnLimit) outcome {
-	if target >= 1 {
-		return noData("an availability of 100 % leaves no budget to burn")
-	}
-	asked, bad := rates(o.Table, subject)
-	n := min(max(1, per(limit.Over.Duration, o.Table)), max(1, len(asked)))
-	out := outcome{held: true}
-	highest, over := math.NaN(), 0
+// burnRates are error ratio ÷ (1 − target) over the stretch that ends with each step; NaN when nothing was asked in it. The target
+// is below 1.
+func burnRates(t record.Table, subject string, target float64, over time.Duration) []float64 {
+	asked, bad := rates(t, subject)
+	n := min(max(1, per(over, t)), max(1, len(asked)))
+	rates := make([]float64, len(asked))
 	var a, b float64
 	for i := range asked {
 		a, b = a+asked[i], b+bad[i]
 		if i >= n {
 			a, b = a-asked[i-n], b-bad[i-n]
 		}
-		if a <= 0 {
+		if rates[i] = math.NaN(); a > 0 {
+			rates[i] = max(0, b/a) / (1 - target)
+		}
+	}
+	return rates
+}
+
+// BurnSeries are the burn rates that expectations limit, by subject and stretch, in the order of the expectations.
+func BurnSeries(expectations []v1alpha1.Expectation, t record.Table) []record.Series {
+	var all []record.Series
+	for _, e := range expectations {
+		s := e.SLO
+		if s == nil || s.Availability == nil || *s.Availability >= 1 {
 			continue
 		}
-		rate := max(0, b/a) / (1 - target)
+		subject, _ := subjectOf(s)
+		for _, b := range burns(s.Burn) {
+			labels := map[string]string{"over": b.Over.String()}
+			if kind, name, ok := strings.Cut(subject, "="); ok {
+				labels[kind] = name
+			}
+			all = append(all, record.Series{Metric: record.MetricBurnRate, Labels: labels, Values: burnRates(t, subject, float64(*s.Availability), b.Over.Duration)})
+		}
+	}
+	return all
+}
+
+// burn is error ratio ÷ (1 − target) over sliding stretches, below the limit in all of them.
+func burn(o Observed, subject string, target float64, limit v1alpha1.BurnLimit) outcome {
+	if target >= 1 {
+		return noData("an availability of 100 % leaves no budget to burn")
+	}
+	out := outcome{held: true}
+	highest, over := math.NaN(), 0
+	for i, rate := range burnRates(o.Table, subject, target, limit.Over.Duration) {
+		if math.IsNaN(rate) {
+			continue
+		}
 		if !(rate <= highest) {
 			highest = rate
 		}

@@ -24,5 +24,5 @@ const (
 	MetricCostPerHour  = "cost_per_hour"        // none
 	MetricEvictions    = "evictions_total"      // none
 	MetricOOMKills     = "oom_kills_total"      // none
-	MetricBurnRate     = "slo_burn_rate"        // of expectations, which work it out of errors_ratio
+	MetricBurnRate     = "slo_burn_rate"        // by what an expectation is about and over; worked out of errors_ratio, for the report
 )

@@ -58,6 +58,12 @@ func (r *Run) Table() Table {
 			}
 		}
 	}
+	return t.With()
+}
+
+// With is the table with more series, each of as many values as there are steps.
+func (t Table) With(more ...Series) Table {
+	t.Series = append(slices.Clone(t.Series), more...)
 	slices.SortStableFunc(t.Series, func(a, b Series) int {
 		return cmp.Or(strings.Compare(a.Metric, b.Metric), strings.Compare(a.Label(), b.Label()))
 	})

@@ -54,6 +54,9 @@ func Build(s Source) *Report {
 	given := expect.Given{Expectations: s.Expectations, Location: r.location()}
 	r.Verdict.Expectations = nonNil(expect.Eval(given, runs, baseline))
 	tell(runs, r.Verdict.Expectations)
+	for i := range runs {
+		runs[i].Table = runs[i].Table.With(expect.BurnSeries(s.Expectations, runs[i].Table)...)
+	}
 	r.Verdict.Warnings = nonNil(slices.Clone(s.Warnings))
 	r.Summary = summarise(runs, r.Verdict.Expectations)
 	r.Seeds = seeds(runs, r.Verdict.Expectations, r.Summary)
