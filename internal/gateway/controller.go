@@ -28,9 +28,11 @@ const (
 	// A compilation waits until nothing has changed for quiet, but no longer than quietMost.
 	quiet     = 5 * time.Millisecond
 	quietMost = 50 * time.Millisecond
-	// foreignEvery is how often definitions of foreign kinds are looked for, and sockets that could not be bound are tried
-	// again; forgetEvery how often evidence of revisions without requests is dropped.
-	foreignEvery = 30 * time.Second
+	// foreignEvery is how often definitions of foreign kinds are looked for until all are there, one small request a group;
+	// bindEvery how often sockets that could not be bound are tried again; forgetEvery how often evidence of revisions without
+	// requests is dropped.
+	foreignEvery = 5 * time.Second
+	bindEvery    = 30 * time.Second
 	forgetEvery  = time.Minute
 	// attempts bounds the compilations of one step: Secrets may have to be read first, then ConfigMaps, and listeners be told of
 	// sockets that could not be bound.
@@ -161,11 +163,14 @@ func (c *Controller) run(ctx context.Context) error {
 	if !c.manager.GetCache().WaitForCacheSync(ctx) {
 		return nil
 	}
-	again, forget := time.NewTicker(foreignEvery), time.NewTicker(forgetEvery)
+	again, forget := time.NewTicker(bindEvery), time.NewTicker(forgetEvery)
 	defer again.Stop()
 	defer forget.Stop()
-	if c.options.Foreign {
-		c.openForeign(ctx)
+	var foreign <-chan time.Time // never, when none are read
+	if c.options.Foreign && !c.openForeign(ctx) {
+		look := time.NewTicker(foreignEvery)
+		defer look.Stop()
+		foreign = look.C
 	}
 	c.changed()
 	for {
@@ -177,10 +182,11 @@ func (c *Controller) run(ctx context.Context) error {
 				return nil
 			}
 			c.step(ctx)
-		case <-again.C:
-			if c.options.Foreign {
-				c.openForeign(ctx)
+		case <-foreign:
+			if c.openForeign(ctx) {
+				foreign = nil
 			}
+		case <-again.C:
 			if len(c.unavailable) > 0 {
 				clear(c.unavailable)
 				c.changed()
@@ -304,13 +310,14 @@ func (c *Controller) Stale() []config.Name {
 	return slices.Clone(c.view.output.StaleRoutes)
 }
 
-// SetWeights puts weights of a route in force before they are written, for the next request. The returned function is to be
-// called when the write of the object has ended: with its resourceVersion, or with the error for which it is given up.
-func (c *Controller) SetWeights(r Route, canary, stable string, w Weights) (written func(version string, err error), err error) {
-	return c.weights.Set(r, canary, stable, w)
+// SetWeights puts weights of a route's rule ("" = of all its rules that divide between the two Services) in force before they
+// are written, for the next request. The returned function is to be called when the write of the object has ended: with its
+// resourceVersion, or with the error for which it is given up.
+func (c *Controller) SetWeights(r Route, rule, canary, stable string, w Weights) (written func(version string, err error), err error) {
+	return c.weights.Set(r, rule, canary, stable, w)
 }
 
-// LoadedWeights are those that new requests follow; false for a route that is not served.
-func (c *Controller) LoadedWeights(r Route, canary, stable string) (Weights, bool) {
+// LoadedWeights are those that new requests follow, of each rule that divides between the two; false for a route without one.
+func (c *Controller) LoadedWeights(r Route, canary, stable string) ([]RuleWeights, bool) {
 	return c.weights.Loaded(r, canary, stable)
 }

@@ -114,8 +114,8 @@ func (c *Controller) openWhatIsNeeded(ctx context.Context, n compile.Needs) (ope
 	return opened
 }
 
-// openForeign opens the caches of foreign kinds whose definitions exist by now.
-func (c *Controller) openForeign(ctx context.Context) {
+// openForeign opens the caches of foreign kinds whose definitions exist by now. It reports whether all do.
+func (c *Controller) openForeign(ctx context.Context) bool {
 	for _, kind := range ForeignKinds {
 		if c.stores.foreign[kind] != nil {
 			continue
@@ -139,6 +139,7 @@ func (c *Controller) openForeign(ctx context.Context) {
 			c.log.Warn("reading objects of another router", "kind", kind.Kind, "error", err)
 		}
 	}
+	return len(c.stores.foreign) == len(ForeignKinds)
 }
 
 // changes calls a function at each event.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -15,10 +16,24 @@ type Route struct {
 	config.Name
 }
 
-// Weights of a route's two Services, and of further ones.
+// Weights of a route's two Services, and of further ones. A subset of a Service (Istio's) goes by SERVICE/SUBSET.
 type Weights struct {
 	Canary, Stable int32
 	Additional     map[string]int32 // by Service name
+}
+
+// RuleWeights are those of one rule, by its name, or its place as a number.
+type RuleWeights struct {
+	Rule string
+	Weights
+}
+
+// serviceOf a share, as weights are set by it.
+func serviceOf(s *config.Share) string {
+	if s.Backend != nil && s.Backend.Key.Kind == config.SubsetBackend {
+		return s.Service + "/" + s.Backend.Key.Subset
+	}
+	return s.Service
 }
 
 // weights are those that were set before the route's object said so. They hold until an event of the object comes that is at
@@ -40,7 +55,8 @@ type held struct {
 	version string
 }
 
-// rules of a route that send to one of the Services, and how their backends are set.
+// rules of a route that divide requests between the two Services. Those that send to one of them alone (the paths that are not
+// steered, the headers that lead to the canary) have no weights to set: with 0 they would fail all their requests.
 func (w *weights) rules(r Route, canary, stable string) []*config.Rule {
 	if w.config == nil {
 		return nil
@@ -50,33 +66,40 @@ func (w *weights) rules(r Route, canary, stable string) []*config.Rule {
 		if rule == nil || rule.Key.Kind != r.Kind || rule.Key.Name != r.Name {
 			continue
 		}
-		for _, b := range rule.Backends {
-			if b.Service == canary || b.Service == stable {
-				out = append(out, rule)
-				break
-			}
+		both := [2]bool{}
+		for i := range rule.Backends {
+			service := serviceOf(&rule.Backends[i])
+			both[0], both[1] = both[0] || service == canary, both[1] || service == stable
+		}
+		if both[0] && both[1] {
+			out = append(out, rule)
 		}
 	}
 	return out
 }
 
-// Set puts weights in force, for the next request. The returned function is to be called when the write of the object has
+// Set puts weights in force, for the next request, of the rule with that name; "" = of all that divide between the two. The returned function is to be called when the write of the object has
 // ended: with its resourceVersion, or with the error for which it is given up.
-func (w *weights) Set(r Route, canary, stable string, to Weights) (written func(version string, err error), err error) {
+func (w *weights) Set(r Route, called, canary, stable string, to Weights) (written func(version string, err error), err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	rules := w.rules(r, canary, stable)
+	if called != "" {
+		rules = slices.DeleteFunc(rules, func(rule *config.Rule) bool { return rule.Key.Rule != called })
+	}
 	if len(rules) == 0 {
-		return nil, fmt.Errorf("the gateway serves no rule of %s %s that sends to %s or %s", r.Kind, r.Name, canary, stable)
+		return nil, fmt.Errorf("the gateway serves no rule of %s %s that divides requests between %s and %s", r.Kind, r.Name, canary, stable)
 	}
 	for _, rule := range rules {
 		set := make([]int32, len(rule.Backends))
-		for i, b := range rule.Backends {
-			additional, other := to.Additional[b.Service]
+		for i := range rule.Backends {
+			b := &rule.Backends[i]
+			service := serviceOf(b)
+			additional, other := to.Additional[service]
 			switch {
-			case b.Service == canary:
+			case service == canary:
 				set[i] = to.Canary
-			case b.Service == stable:
+			case service == stable:
 				set[i] = to.Stable
 			case other:
 				set[i] = additional
@@ -137,31 +160,30 @@ func before(a, b string) bool {
 	return err == nil && other == nil && x < y
 }
 
-// Loaded weights of the Services of a route; false when it is not served.
-func (w *weights) Loaded(r Route, canary, stable string) (Weights, bool) {
+// Loaded weights of the two Services, of each rule of a route that divides requests between them; false when there is none.
+func (w *weights) Loaded(r Route, canary, stable string) (out []RuleWeights, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	rules := w.rules(r, canary, stable)
-	if len(rules) == 0 {
-		return Weights{}, false
-	}
-	now, ok := w.data.Weights(rules[0].Key)
-	if !ok {
-		return Weights{}, false
-	}
-	out := Weights{}
-	for i, b := range rules[0].Backends {
-		switch b.Service {
-		case canary:
-			out.Canary = now[i]
-		case stable:
-			out.Stable = now[i]
-		default:
-			if out.Additional == nil {
-				out.Additional = map[string]int32{}
-			}
-			out.Additional[b.Service] = now[i]
+	for _, rule := range w.rules(r, canary, stable) {
+		now, ok := w.data.Weights(rule.Key)
+		if !ok {
+			continue
 		}
+		one := RuleWeights{Rule: rule.Key.Rule}
+		for i := range rule.Backends {
+			switch service := serviceOf(&rule.Backends[i]); service {
+			case canary:
+				one.Canary += now[i]
+			case stable:
+				one.Stable += now[i]
+			default:
+				if one.Additional == nil {
+					one.Additional = map[string]int32{}
+				}
+				one.Additional[service] = now[i]
+			}
+		}
+		out = append(out, one)
 	}
-	return out, true
+	return out, len(out) > 0
 }

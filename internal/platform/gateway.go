@@ -201,14 +201,17 @@ func routeOf(r traffic.Ref) gateway.Route {
 }
 
 // SetWeights implements traffic.DataPath.
-func (d dataPath) SetWeights(_ context.Context, r traffic.Ref, canary, stable string, w traffic.Weights) (func(string, error), error) {
-	return d.Controller.SetWeights(routeOf(r), canary, stable, gateway.Weights(w))
+func (d dataPath) SetWeights(_ context.Context, r traffic.Ref, rule, canary, stable string, w traffic.Weights) (func(string, error), error) {
+	return d.Controller.SetWeights(routeOf(r), rule, canary, stable, gateway.Weights(w))
 }
 
 // LoadedWeights implements traffic.DataPath.
-func (d dataPath) LoadedWeights(r traffic.Ref, canary, stable string) (traffic.Weights, bool) {
-	w, ok := d.Controller.LoadedWeights(routeOf(r), canary, stable)
-	return traffic.Weights(w), ok
+func (d dataPath) LoadedWeights(r traffic.Ref, canary, stable string) (out []traffic.RuleWeights, ok bool) {
+	all, ok := d.Controller.LoadedWeights(routeOf(r), canary, stable)
+	for _, w := range all {
+		out = append(out, traffic.RuleWeights{Rule: w.Rule, Weights: traffic.Weights(w.Weights)})
+	}
+	return out, ok
 }
 
 // evidenceOf answers the questions of analyses.

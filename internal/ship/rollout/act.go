@@ -195,7 +195,7 @@ func (r *run) steer(op *Op) func(version string, err error) {
 		return func(string, error) {}
 	}
 	s := op.Steer
-	written, err := r.dataPath.SetWeights(r.ctx, s.Route, s.CanaryService, s.StableService, s.Weights)
+	written, err := r.dataPath.SetWeights(r.ctx, s.Route, s.Rule, s.CanaryService, s.StableService, s.Weights)
 	if err != nil { // it does not serve the route
 		return func(string, error) {}
 	}

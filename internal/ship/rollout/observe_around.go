@@ -168,7 +168,7 @@ func (l *look) routersAt() (again bool, err error) {
 			}
 		}
 	}
-	l.s.Loaded = traffic.Loaded(l.dataPath, base, l.s.Objects)
+	l.s.Loaded = traffic.Loaded(l.dataPath, base, l.s.Routers, l.s.Objects)
 	return false, nil
 }
 

@@ -41,6 +41,7 @@ type Op struct {
 // Steer is the weights that a Patch of a route is about to give it.
 type Steer struct {
 	Route                        traffic.Ref
+	Rule                         string // "" = all that divide between the two
 	CanaryService, StableService string
 	Weights                      traffic.Weights
 }

@@ -273,7 +273,11 @@ func (p *pass) write(in traffic.Intent, changes []traffic.Change, objects traffi
 			p.op(Op{Verb: Delete, Before: c.Before})
 			delete(objects, ref)
 		default:
-			p.op(Op{Verb: Patch, Before: c.Before, After: c.After, Steer: steer(in, ref)})
+			op := Op{Verb: Patch, Before: c.Before, After: c.After}
+			if c.Steer {
+				op.Steer = steer(in, ref, c.Rule)
+			}
+			p.op(op)
 			objects[ref] = c.After
 		}
 	}
@@ -281,7 +285,7 @@ func (p *pass) write(in traffic.Intent, changes []traffic.Change, objects traffi
 }
 
 // steer is what a data path is told of an intent.
-func steer(in traffic.Intent, route traffic.Ref) *Steer {
+func steer(in traffic.Intent, route traffic.Ref, rule string) *Steer {
 	w := traffic.Weights{Canary: in.Weight, Stable: in.Max - in.Weight}
 	for _, d := range in.Additional {
 		if w.Additional == nil {
@@ -290,7 +294,7 @@ func steer(in traffic.Intent, route traffic.Ref) *Steer {
 		w.Additional[d.ServiceName] = d.Weight
 		w.Stable -= d.Weight
 	}
-	return &Steer{Route: route, CanaryService: in.CanaryService, StableService: in.StableService, Weights: w}
+	return &Steer{Route: route, Rule: rule, CanaryService: in.CanaryService, StableService: in.StableService, Weights: w}
 }
 
 func (p *pass) routingFailed(kind, message string) {

@@ -38,7 +38,7 @@ type Snapshot struct {
 	Routers []traffic.Router
 	Objects traffic.Objects
 	// Loaded are the weights that a gateway in this process follows, of the routes among the objects; see traffic.Loaded.
-	Loaded map[traffic.Ref]traffic.Weights
+	Loaded map[traffic.Ref][]traffic.RuleWeights
 	// Templates by name: those the spec refers to, and those they refer to in turn.
 	Templates        map[string]*argo.AnalysisTemplate
 	ClusterTemplates map[string]*argo.ClusterAnalysisTemplate

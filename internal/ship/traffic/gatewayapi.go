@@ -154,8 +154,12 @@ func (r gatewayAPI) Translate(in Intent, objects Objects) (Result, error) {
 			}
 			r.mark(in, object)
 			before := objects[ref]
+			had := len(result.Changes)
 			result.Changes = changed(result.Changes, before, object, "", "")
-			loaded = append(loaded, verify(in, ref, before, stable, equal(before.Object["spec"], object.Object["spec"])))
+			for i := had; i < len(result.Changes); i++ {
+				result.Changes[i].Steer, result.Changes[i].Rule = true, route.RuleName
+			}
+			loaded = append(loaded, verify(in, ref, route.RuleName, before, stable, equal(before.Object["spec"], object.Object["spec"])))
 		}
 	}
 	if len(loaded) == 0 {

@@ -34,17 +34,20 @@ func combine(all []verdict) (verified *bool, message string) {
 
 // verify tells whether a route is known to be followed as the intent has it: by the weights that a data path says it has
 // loaded, else by the route's status. written is false when the route is yet to be changed.
-func verify(in Intent, ref Ref, route *unstructured.Unstructured, stable int32, written bool) verdict {
-	loaded, served := in.Loaded[ref]
+func verify(in Intent, ref Ref, rule string, route *unstructured.Unstructured, stable int32, written bool) verdict {
+	var rules []string
+	if rule != "" {
+		rules = append(rules, rule)
+	}
+	if v := followed(in, ref, rules, stable, written); v.verified != nil {
+		return v
+	}
 	parents, _ := items(route.Object, "status", "parents")
-	if !served && len(parents) == 0 {
+	if len(parents) == 0 {
 		return verdict{}
 	}
 	if !written {
 		return no(fmt.Sprintf("%s is not written yet", ref))
-	}
-	if served {
-		return loadedVerdict(in, ref, loaded, stable)
 	}
 	for _, parent := range parents {
 		if why := notAccepted(parent, route.GetGeneration()); why != "" {
@@ -72,42 +75,4 @@ func notAccepted(parent map[string]any, generation int64) string {
 		return ""
 	}
 	return "it has no condition Accepted yet"
-}
-
-func loadedVerdict(in Intent, ref Ref, loaded Weights, stable int32) verdict {
-	type want struct {
-		service    string
-		have, want int32
-	}
-	wants := []want{{in.CanaryService, loaded.Canary, in.Weight}, {in.StableService, loaded.Stable, stable}}
-	for _, d := range in.Additional {
-		wants = append(wants, want{d.ServiceName, loaded.Additional[d.ServiceName], d.Weight})
-	}
-	for _, w := range wants {
-		if w.have != w.want {
-			return no(fmt.Sprintf("%s: the gateway still sends %s a weight of %d instead of %d", ref, w.service, w.have, w.want))
-		}
-	}
-	return yes()
-}
-
-// Loaded asks a data path for the weights it follows of each route among the objects, for Intent.Loaded. Routes that it does
-// not serve are left out; without a data path there are none.
-func Loaded(d DataPath, in Intent, objects Objects) map[Ref]Weights {
-	if d == nil {
-		return nil
-	}
-	var out map[Ref]Weights
-	for ref := range objects {
-		if ref.Group != gatewayGroup {
-			continue
-		}
-		if w, ok := d.LoadedWeights(ref, in.CanaryService, in.StableService); ok {
-			if out == nil {
-				out = map[Ref]Weights{}
-			}
-			out[ref] = w
-		}
-	}
-	return out
 }

@@ -33,6 +33,7 @@ type golden struct {
 
 type goldenLoaded struct {
 	Kind, Name string
+	Rule       string `json:"rule,omitempty"`
 	Weights    Weights
 }
 
@@ -162,9 +163,9 @@ func checkGolden(t *testing.T, file string) {
 		for ref := range objects {
 			if ref.Kind == l.Kind && ref.Name == l.Name {
 				if g.Intent.Loaded == nil {
-					g.Intent.Loaded = map[Ref]Weights{}
+					g.Intent.Loaded = map[Ref][]RuleWeights{}
 				}
-				g.Intent.Loaded[ref] = l.Weights
+				g.Intent.Loaded[ref] = append(g.Intent.Loaded[ref], RuleWeights{l.Rule, l.Weights})
 			}
 		}
 	}

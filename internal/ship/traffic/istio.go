@@ -94,6 +94,7 @@ func (r istio) Translate(in Intent, objects Objects) (Result, error) {
 		}
 	}
 	var routes []Change
+	var loaded []verdict
 	falling := false
 	for _, s := range services {
 		ref := r.serviceRef(s)
@@ -106,14 +107,19 @@ func (r istio) Translate(in Intent, objects Objects) (Result, error) {
 			return Result{}, fmt.Errorf("%s: %w", ref, err)
 		}
 		falling = falling || e.falling
+		had := len(routes)
 		routes = changed(routes, objects[ref], object, "Updated VirtualService",
 			fmt.Sprintf("VirtualService `%s` set to desiredWeight '%d'", ref.Name, in.Weight))
+		loaded = append(loaded, followed(in, ref, s.Routes, stable, len(routes) == had && len(rules) == 0))
 	}
+	var result Result
+	result.Verified, result.Message = combine(loaded)
 	// A canary that loses traffic loses it before its subset moves to other pods; one that gains traffic has its pods first.
+	result.Changes = append(rules, routes...)
 	if falling {
-		return Result{Changes: append(routes, rules...)}, nil
+		result.Changes = append(routes, rules...)
 	}
-	return Result{Changes: append(rules, routes...)}, nil
+	return result, nil
 }
 
 // hashes sets the hashes of the subsets of a DestinationRule, adds subsets for experiments and takes away those of former ones.

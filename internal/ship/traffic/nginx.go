@@ -51,7 +51,8 @@ func (r nginx) Translate(in Intent, objects Objects) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if _, err := in.stableWeight(); err != nil {
+	stableWeight, err := in.stableWeight()
+	if err != nil {
 		return Result{}, err
 	}
 	stables, field := r.stables()
@@ -59,6 +60,7 @@ func (r nginx) Translate(in Intent, objects Objects) (Result, error) {
 		return Result{}, fmt.Errorf("%s names no stableIngress; name one", nginxField)
 	}
 	var changes []Change
+	var loaded []verdict
 	for _, name := range stables {
 		stable, err := objects.copyOf(ingressRef(r.namespace, name), field)
 		if err != nil {
@@ -77,9 +79,13 @@ func (r nginx) Translate(in Intent, objects Objects) (Result, error) {
 		if before == nil {
 			reason, message = "CreatingCanaryIngress", fmt.Sprintf("Creating canary ingress `%s` with weight `%d`", ref.Name, in.Weight)
 		}
+		had := len(changes)
 		changes = changed(changes, before, after, reason, message)
+		loaded = append(loaded, followed(in, ingressRef(r.namespace, name), nil, stableWeight, len(changes) == had))
 	}
-	return Result{Changes: changes}, nil
+	result := Result{Changes: changes}
+	result.Verified, result.Message = combine(loaded)
+	return result, nil
 }
 
 // canary is the canary's Ingress as it should be. Annotations that others have put on it stay.

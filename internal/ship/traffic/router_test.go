@@ -127,7 +127,7 @@ func TestThePortOfAnExperimentIsTheOneNamedHTTPElseTheFirst(t *testing.T) {
 
 func TestAnIntentCanBeWrittenAsJSON(t *testing.T) {
 	t.Parallel()
-	if _, err := json.Marshal(Intent{Loaded: map[Ref]Weights{{Name: "a"}: {}}}); err != nil {
+	if _, err := json.Marshal(Intent{Loaded: map[Ref][]RuleWeights{{Name: "a"}: {}}}); err != nil {
 		t.Error(err)
 	}
 }
@@ -138,31 +138,35 @@ type onePath struct {
 	weights Weights
 }
 
-func (onePath) SetWeights(context.Context, Ref, string, string, Weights) (func(string, error), error) {
+func (onePath) SetWeights(context.Context, Ref, string, string, string, Weights) (func(string, error), error) {
 	return func(string, error) {}, nil
 }
 
-func (p onePath) LoadedWeights(route Ref, canary, stable string) (Weights, bool) {
-	return p.weights, route.Name == p.name && canary == "web-canary" && stable == "web-stable"
+func (p onePath) LoadedWeights(route Ref, canary, stable string) ([]RuleWeights, bool) {
+	return []RuleWeights{{"0", p.weights}}, route.Name == p.name && canary == "web-canary" && stable == "web-stable"
 }
 
 func TestLoadedHasTheRoutesThatTheDataPathServes(t *testing.T) {
 	t.Parallel()
 	g := load(t, "testdata/gatewayapi-header-and-mirror.yaml")
 	objects := world(t, g.Objects)
-	if got := Loaded(nil, g.Intent, objects); got != nil {
+	routers, err := Versions{}.For(g.Intent.Namespace, g.Routing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Loaded(nil, g.Intent, routers, objects); got != nil {
 		t.Error(got)
 	}
-	got := Loaded(onePath{"plain", Weights{Canary: 20, Stable: 80}}, g.Intent, objects)
+	got := Loaded(onePath{"plain", Weights{Canary: 20, Stable: 80}}, g.Intent, routers, objects)
 	if len(got) != 1 {
 		t.Fatal(got)
 	}
 	for ref, w := range got {
-		if ref.Name != "plain" || ref.Kind != "HTTPRoute" || w.Canary != 20 {
+		if ref.Name != "plain" || ref.Kind != "HTTPRoute" || len(w) != 1 || w[0].Canary != 20 {
 			t.Error(ref, w)
 		}
 	}
-	if got := Loaded(onePath{name: "plain"}, Intent{}, objects); got != nil {
+	if got := Loaded(onePath{name: "plain"}, Intent{}, routers, objects); len(got) != 0 {
 		t.Error("another Rollout's Services are served", got)
 	}
 }

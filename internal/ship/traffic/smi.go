@@ -70,7 +70,10 @@ func (r smi) Translate(in Intent, objects Objects) (Result, error) {
 			have[field] = want
 		}
 	}
-	return Result{Changes: changed(nil, before, after, "", "")}, nil
+	result := Result{Changes: changed(nil, before, after, "", "")}
+	v := followed(in, ref, nil, stable, len(result.Changes) == 0)
+	result.Verified, result.Message = v.verified, v.why
+	return result, nil
 }
 
 func (r smi) backend(service string, weight int32) map[string]any {

@@ -38,9 +38,9 @@ type Intent struct {
 	Mirrors []argo.SetMirrorRoute
 	// Remove takes all managed routes away.
 	Remove bool
-	// Loaded are the weights that a DataPath follows, of each route it serves (DataPath.LoadedWeights). A route that is not
-	// in it is verified by its status alone.
-	Loaded map[Ref]Weights `json:"-"`
+	// Loaded are the weights that a DataPath follows, of the rules of each route it serves (DataPath.LoadedWeights). A route
+	// that is not in it is verified by its status alone.
+	Loaded map[Ref][]RuleWeights `json:"-"`
 }
 
 // Port is the port at which the Service of an experiment serves the pods of a template: the container port named http, else
@@ -75,6 +75,9 @@ type Objects map[Ref]*unstructured.Unstructured
 type Change struct {
 	Before, After   *unstructured.Unstructured
 	Reason, Message string
+	// Steer has a DataPath told of the weights before the write; Rule is the one rule that they are of, "" = of all.
+	Steer bool
+	Rule  string
 }
 
 // Result of a translation.
@@ -105,14 +108,21 @@ type Weights struct {
 	Additional     map[string]int32 // by Service name
 }
 
+// RuleWeights are those of one rule of a route, by its name, or its place as a number.
+type RuleWeights struct {
+	Rule string
+	Weights
+}
+
 // DataPath is a gateway in this process that Rollouts steer directly, and that knows what it has loaded. Without one, the
 // status of routes says what is in force.
 type DataPath interface {
-	// SetWeights applies weights of a route at once, before they are written to the API server. They hold until an event of the
+	// SetWeights applies weights of a route's rule ("" = of all that divide between the two Services) at once, before they are written to the API server. They hold until an event of the
 	// route comes that is at or past the write, of which written is to be told when it has ended: the version it made, or the
 	// error for which it is given up, whereupon the weights of the object are in force again. An error says that the route is
 	// not served.
-	SetWeights(ctx context.Context, route Ref, canaryService, stableService string, w Weights) (written func(version string, err error), err error)
-	// LoadedWeights are those that new requests follow; ok is false for a route it does not serve.
-	LoadedWeights(route Ref, canaryService, stableService string) (w Weights, ok bool)
+	SetWeights(ctx context.Context, route Ref, rule, canaryService, stableService string, w Weights) (written func(version string, err error), err error)
+	// LoadedWeights are those that new requests follow, of each rule that divides between the two; ok is false for a route
+	// without one. A subset of a Service (Istio's) goes by SERVICE/SUBSET.
+	LoadedWeights(route Ref, canaryService, stableService string) (w []RuleWeights, ok bool)
 }
