@@ -60,7 +60,7 @@ conformance: ## Kubernetes' own conformance tests against fairway up (apart from
 	$(GO) run ./test/conformance
 
 gateway-conformance: $(BIN)/fairway ## the Gateway API's own conformance tests against fairway up (apart from test; a minute; may listen on port 80)
-	$(GO) test -C test/gatewayconformance -count=1 -timeout 30m . -args -fairway $(CURDIR)/$(BIN)/fairway $(ARGS)
+	$(GO) test -C test/gatewayconformance -count=1 -timeout 30m -args -fairway $(CURDIR)/$(BIN)/fairway $(ARGS)
 
 rehearse-debug: $(BIN)/fairway ## build bin/fairway-rehearse-debug, which records every scheduling decision
 	$(BIN)/fairway rehearse build --schedlog -o $(BIN)/fairway-rehearse-debug

@@ -3,5 +3,5 @@
 // by feature. It is a module of its own, so that the program does not depend on the suite, and is no part of `make test`.
 //
 //	make gateway-conformance
-//	go test -C test/gatewayconformance -count=1 -timeout 1h . -v -args -run-test HTTPRouteWeight
+//	go test -C test/gatewayconformance -count=1 -timeout 1h -v -args -run-test HTTPRouteWeight
 package gatewayconformance
