@@ -96,7 +96,7 @@ func judge(c *analysis.Comparison, metric string, a analysis.Answer) analysis.Re
 		confidence = *c.Confidence
 	}
 	out := analysis.Reading{Result: a.Value, Value: formatValue(a.Value), Phase: argo.AnalysisPhaseSuccessful}
-	values := fmt.Sprintf("%s %s of %d requests against %s of %d", metric, formatValue(a.Value), a.Count, formatValue(a.AgainstValue), a.AgainstCount)
+	values := fmt.Sprintf("%s %.4g of %d requests against %.4g of %d", metric, a.Value, a.Count, a.AgainstValue, a.AgainstCount)
 	if a.Count < samples || a.AgainstCount < samples || a.Count == 0 || a.AgainstCount == 0 {
 		out.Phase, out.Message = argo.AnalysisPhaseInconclusive, fmt.Sprintf("%s: fewer than the %d samples that are needed", values, max(samples, 1))
 		return out
