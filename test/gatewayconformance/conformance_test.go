@@ -109,4 +109,3 @@ func TestSkipsNameTestsThatExist(t *testing.T) {
 		}
 	}
 }
-
