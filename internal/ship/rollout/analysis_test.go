@@ -1,7 +1,9 @@
 package rollout
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -292,6 +294,29 @@ func TestAnAbortBesideARunningStepPluginHandsItWhatItAnswered(t *testing.T) {
 				t.Errorf("it is aborted with %+v, not with what it answered", got)
 			}
 		})
+	}
+}
+
+func TestARouterPluginIsToldOfAWeightItHadBefore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, canaryRollout(2, argo.CanaryStrategy{CanaryService: "canary", StableService: "stable",
+		TrafficRouting: &argo.RolloutTrafficRouting{Plugins: map[string]json.RawMessage{"works": json.RawMessage("{}")}},
+		Steps:          []argo.CanaryStep{weight(30), pauseFor("")}}))
+	w.settle()
+	var told []int32
+	w.done = func(o Op) {
+		if o.Verb == Ask {
+			told = append(told, o.Call.Intent.Weight)
+		}
+	}
+	w.update("v2")
+	w.reconcile() // its pods are not there yet
+	w.settle()
+	w.phase(argo.RolloutPhasePaused, "CanaryPauseStep")
+	w.user(abort)
+	w.settle()
+	if n := len(told); n < 3 || told[0] != 0 || !slices.Contains(told, 30) || told[n-1] != 0 {
+		t.Errorf("the plugin is given the weights %v, want 0, 30 and after the abort 0 again", told)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"reflect"
 	"slices"
+	"strconv"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 
@@ -41,7 +42,7 @@ func (p *pass) askBalancers(in traffic.Intent) (verified *bool) {
 	}
 	h := fnv.New64a()
 	h.Write(b)
-	r := p.askBalancer(Call{Key: fmt.Sprintf("%s/%s/%x", Balancer, p.ro.UID, h.Sum64()), Method: WeightsMethod, Intent: &in, ALBs: p.was.ALBs})
+	r := p.askBalancer(Call{Key: fmt.Sprintf("%s/%s", Balancer, p.ro.UID), Of: strconv.FormatUint(h.Sum64(), 16), Method: WeightsMethod, Intent: &in, ALBs: p.was.ALBs})
 	if r == nil {
 		no := false
 		return &no
@@ -57,7 +58,7 @@ func (p *pass) targetsVerified(service, hash string) bool {
 	if !p.s.Balanced || service == "" {
 		return true
 	}
-	r := p.askBalancer(Call{Key: fmt.Sprintf("%s/%s/%s/%s", Balancer, p.ro.UID, service, hash), Method: TargetsMethod, Service: service})
+	r := p.askBalancer(Call{Key: fmt.Sprintf("%s/%s/%s", Balancer, p.ro.UID, service), Of: hash, Method: TargetsMethod, Service: service})
 	if r == nil || r.Verified != nil && !*r.Verified {
 		p.because("TargetsNotVerified", "the load balancer has yet to register the pods of service "+service)
 		return false
@@ -69,7 +70,7 @@ func (p *pass) targetsVerified(service, hash string) bool {
 // told while it stands.
 func (p *pass) askBalancer(c Call) *CallResult {
 	c.Plugin, c.Kind = "aws", Balancer
-	r, ok := p.s.Calls[c.Key]
+	r, ok := p.answered(c)
 	if !ok {
 		p.put(c)
 		return nil

@@ -409,6 +409,7 @@ func (c *Controller) ask(ro *rollouts.Rollout, call Call) {
 		if answer.At.IsZero() {
 			answer.At = time.Now()
 		}
+		answer.Of = call.Of
 		c.mu.Lock()
 		delete(st.asked, call.Key)
 		if st.calls == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+	"strconv"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 
@@ -28,7 +29,7 @@ const (
 
 // ask a plugin, or take its answer. done is false while there is none, or while a failed one is to be repeated; then the wake is set.
 func (p *pass) ask(c Call) (answer CallResult, done bool) {
-	r, ok := p.s.Calls[c.Key]
+	r, ok := p.answered(c)
 	switch {
 	case ok && r.Err == "":
 		return r, true
@@ -41,6 +42,12 @@ func (p *pass) ask(c Call) (answer CallResult, done bool) {
 	p.put(c)
 	p.because("AskingPlugin", fmt.Sprintf("waiting for the %s plugin %s", c.Kind, c.Plugin))
 	return CallResult{}, false
+}
+
+// answered is the last answer to a question, if nothing else was asked since.
+func (p *pass) answered(c Call) (CallResult, bool) {
+	r, ok := p.s.Calls[c.Key]
+	return r, ok && r.Of == c.Of
 }
 
 // put a question, once in a pass.
@@ -80,8 +87,8 @@ func (p *pass) askRouters(in traffic.Intent) (ok bool, verified *bool) {
 	h := fnv.New64a()
 	h.Write(b)
 	for _, name := range names {
-		key := fmt.Sprintf("%s/%s/%s/%x", RouterPlugin, p.ro.UID, name, h.Sum64())
-		c := Call{Key: key, Plugin: name, Kind: RouterPlugin, Method: ApplyMethod, Intent: &in}
+		key := fmt.Sprintf("%s/%s/%s", RouterPlugin, p.ro.UID, name)
+		c := Call{Key: key, Of: strconv.FormatUint(h.Sum64(), 16), Plugin: name, Kind: RouterPlugin, Method: ApplyMethod, Intent: &in}
 		r, done := p.ask(c)
 		if !done {
 			return false, nil

@@ -90,7 +90,8 @@ type Peer struct {
 
 // Call asks a plugin, which answers in the next Snapshot.
 type Call struct {
-	Key    string // unique for what is asked: a second call while the first is answered is none, and a later answer replaces an earlier
+	Key    string // of who is asked about what: a second call while the first is answered is none, and a later answer replaces an earlier
+	Of     string // what exactly is asked: an answer to something else, such as another weight, is none
 	Plugin string // its name
 	Kind   string // step, trafficrouter or loadbalancer
 	Method string // Run, Abort, Terminate of a step; Apply of a traffic router; Weights or Targets of load balancers
@@ -105,6 +106,7 @@ type Call struct {
 // CallResult is a plugin's answer.
 type CallResult struct {
 	At       time.Time
+	Of       string                 // of the Call
 	Status   *argo.StepPluginStatus // of a step, as the plugin left it
 	Verified *bool
 	Err      string

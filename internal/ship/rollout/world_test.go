@@ -367,14 +367,16 @@ func (w *world) do(o Op) {
 	case Scale:
 		w.work.Replicas = ptr(o.Replicas)
 	case Ask:
-		if r, ok := w.calls[o.Call.Key]; ok && r.Err == "" && (r.Verified == nil || *r.Verified) {
+		if r, ok := w.calls[o.Call.Key]; ok && r.Of == o.Call.Of && r.Err == "" && (r.Verified == nil || *r.Verified) {
 			w.t.Fatalf("asked twice: %s", o.Call.Key)
 		}
 		if w.unanswered != nil {
 			w.unanswered[o.Call.Key] = true
 			return
 		}
-		w.calls[o.Call.Key] = w.answer(o.Call)
+		answer := w.answer(o.Call)
+		answer.Of = o.Call.Of
+		w.calls[o.Call.Key] = answer
 	}
 }
 
