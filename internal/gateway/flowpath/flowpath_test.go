@@ -224,3 +224,35 @@ func TestWeightsThatWereSetHoldUntilTheyAreTakenBackOrTheRuleChanges(t *testing.
 		t.Error("weights of a route that is not served are taken")
 	}
 }
+
+func TestSubsetsOfOneServiceAreWaysOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	table := New(1)
+	subset := func(name string) *config.Backend {
+		b := backendOf("web", config.Policy{})
+		b.Key.Kind, b.Key.Subset = config.SubsetBackend, name
+		return b
+	}
+	stable, canary := subset("stable"), subset("canary")
+	rule := &config.Rule{Backends: []config.Share{{Backend: stable, Weight: 80}, {Backend: canary, Weight: 20}}}
+	table.Publish(served(map[string]*config.Rule{"": rule}, stable, canary), nil)
+	table.SetEndpoints(stable.Key, pods(3, "old"), begin)
+	table.SetEndpoints(canary.Key, pods(1, "new"), begin)
+	w := table.Way(route.Request{Host: "shop.example"}, begin)
+	if len(w.Shares) != 2 {
+		t.Fatalf("shares %+v, want one for each subset", w.Shares)
+	}
+	for i, want := range []struct {
+		part float64
+		pods int
+		pod  string
+	}{{.8, 3, "shop/old-0"}, {.2, 1, "shop/new-0"}} {
+		s := w.Shares[i]
+		if s.Part != want.part || s.Service != "shop/web" || len(s.Endpoints) != want.pods || s.Endpoints[0].Pod != want.pod {
+			t.Errorf("share %d: %+v, want %v of the requests at %d pods from %s on", i, s, want.part, want.pods, want.pod)
+		}
+	}
+	if w.Shares[0].Backend == w.Shares[1].Backend {
+		t.Errorf("two subsets have one name, %s", w.Shares[0].Backend)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/fairway-dev/fairway/api/rollouts"
 	"github.com/fairway-dev/fairway/internal/kube/route"
 )
 
@@ -84,9 +85,14 @@ func (in *Input) withApplied() []runtime.Object {
 
 // routedServices are the Services (namespace/name) that an object sends requests from outside to.
 func routedServices(o runtime.Object) []string {
-	switch o := o.(type) {
+	switch o := typed(o).(type) {
 	case *networkingv1.Ingress:
 		return ingressServices(o)
+	case *rollouts.Rollout: // makes a TrafficSplit of its own
+		if c := o.Spec.Strategy.Canary; c != nil && c.TrafficRouting != nil && c.TrafficRouting.SMI != nil {
+			root, _, _ := strings.Cut(cmp.Or(c.TrafficRouting.SMI.RootService, c.StableService), ".")
+			return []string{namespaceOf(o.ObjectMeta) + "/" + root}
+		}
 	case *unstructured.Unstructured:
 		namespace := cmp.Or(o.GetNamespace(), metav1.NamespaceDefault)
 		switch kind := o.GetKind(); {

@@ -44,6 +44,8 @@ type Topology struct {
 	Entries []Entry
 	Assumed []record.Assumed
 	Limits  []record.Limit
+	// Steered are the Rollouts whose weights a gateway carries out, when some load comes through one.
+	Steered []Steered
 	// Edges found by inference and used.
 	Edges []Edge
 
@@ -73,6 +75,13 @@ type LoadOrigin struct {
 	Heads []route.Request
 	// Behind are the services that it may reach.
 	Behind []int
+}
+
+// Steered is a Rollout whose weights a gateway carries out.
+type Steered struct {
+	Service int
+	// Limit holds when no load's requests get to the Service through a gateway.
+	Limit record.Limit
 }
 
 // Entry names one service of the model.
@@ -161,10 +170,12 @@ func Build(in Input) (*Topology, error) {
 	routed := slices.ContainsFunc(t.Loads, func(o LoadOrigin) bool { return o.Heads != nil })
 	for _, o := range in.Objects {
 		for _, u := range Unplayed(o) {
-			if u.Routed && routed {
+			limit := record.Limit{What: u.Object + " " + u.What, Why: u.Why}
+			if i, ok := t.byWorkload[strings.Replace(u.Object, " ", "/", 1)]; u.Routed && routed && ok {
+				t.Steered = append(t.Steered, Steered{i, limit})
 				continue
 			}
-			t.Limits = append(t.Limits, record.Limit{What: u.Object + " " + u.What, Why: u.Why})
+			t.Limits = append(t.Limits, limit)
 		}
 	}
 	return t, nil

@@ -31,10 +31,11 @@ type routed struct {
 	router  Router
 	loads   []routedLoad
 	version uint64
-	stale   bool      // pods came into the model that endpoints name
-	next    time.Time // the router changes by itself
-	counted time.Time // accounts were taken up to then
-	watched bool      // some backend ejects endpoints
+	stale   bool         // pods came into the model that endpoints name
+	next    time.Time    // the router changes by itself
+	counted time.Time    // accounts were taken up to then
+	watched bool         // some backend ejects endpoints
+	reached map[int]bool // services that ways led to
 	told    map[string]bool
 }
 
@@ -62,7 +63,7 @@ func (d *demand) route() {
 			continue
 		}
 		if d.routed == nil {
-			d.routed = &routed{stale: true, told: map[string]bool{}}
+			d.routed = &routed{stale: true, told: map[string]bool{}, reached: map[int]bool{}}
 		}
 		l := routedLoad{load: i}
 		for _, h := range heads {
@@ -192,6 +193,7 @@ func (d *demand) paths(load, cell int, c *routedCell) flow.Routes {
 			answer(503, s.Part)
 			continue
 		}
+		d.routed.reached[p.Service] = true
 		p.Route = d.routeOn(p.Service, load, cell)
 		to.Paths = append(to.Paths, p)
 	}
@@ -228,6 +230,15 @@ func (d *demand) tellUnmodelled(load int, service string, at int) {
 	}
 	d.routed.told[name+"\x00"+service] = true
 	d.r.out.event(record.Event{Limit: &record.Limit{What: "requests of " + name + " to " + service, Why: "no route of the manifests led there when the run began, so its pods are not modelled; these requests fail"}})
+}
+
+// tellUnsteered says of each Rollout whose weights no load followed that they reach no requests.
+func (d *demand) tellUnsteered() {
+	for _, s := range d.r.topology.Steered {
+		if d.routed == nil || !d.routed.reached[s.Service] {
+			d.r.out.event(record.Event{Limit: &s.Limit})
+		}
+	}
 }
 
 // outcomes are how the tries at the endpoints of watched backends end at present.

@@ -446,6 +446,7 @@ func (r *run) finish() {
 			r.out.event(record.Event{Load: ptr(r.sampler.services[i].record(r.demand.services[i].Name, true, ""))})
 		}
 	}
+	r.demand.tellUnsteered()
 	for _, e := range r.sampler.calls() {
 		r.out.event(record.Event{Call: &e})
 	}

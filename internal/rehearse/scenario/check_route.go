@@ -132,11 +132,21 @@ func hostsOf(o *unstructured.Unstructured) (hosts []string, all bool) {
 		hosts, _, _ = unstructured.NestedStringSlice(o.Object, "spec", "hostnames")
 		return hosts, len(hosts) == 0
 	case strings.HasPrefix(version, "networking.istio.io/") && kind == "VirtualService":
-		hosts, _, _ = unstructured.NestedStringSlice(o.Object, "spec", "hosts")
+		given, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "hosts")
+		for _, host := range given {
+			hosts = append(hosts, meshNames(host, o.GetNamespace())...)
+		}
 		return hosts, slices.Contains(hosts, "*")
 	case kind == "TrafficSplit":
 		service, _, _ := unstructured.NestedString(o.Object, "spec", "service")
-		return nil, service != "" // a mesh's, which knows it by several names
+		return meshNames(cutHost(service), o.GetNamespace()), false
+	case kind == "Rollout": // makes a TrafficSplit of its own
+		smi, found, _ := unstructured.NestedMap(o.Object, "spec", "strategy", "canary", "trafficRouting", "smi")
+		if found {
+			stable, _, _ := unstructured.NestedString(o.Object, "spec", "strategy", "canary", "stableService")
+			root, _, _ := unstructured.NestedString(smi, "rootService")
+			return meshNames(cutHost(cmp.Or(root, stable)), o.GetNamespace()), false
+		}
 	case kind == "Ingress":
 		if _, def, _ := unstructured.NestedMap(o.Object, "spec", "defaultBackend"); def {
 			all = true
@@ -153,6 +163,21 @@ func hostsOf(o *unstructured.Unstructured) (hosts []string, all bool) {
 		}
 	}
 	return hosts, all
+}
+
+// cutHost is the Service of a host name that begins with it.
+func cutHost(host string) string {
+	service, _, _ := strings.Cut(host, ".")
+	return service
+}
+
+// meshNames are those that clients in a mesh may use for a host name: a short one is a Service's.
+func meshNames(host, namespace string) []string {
+	if host == "" || strings.ContainsAny(host, ".*") {
+		return []string{host}
+	}
+	in := host + "." + cmp.Or(namespace, "default")
+	return []string{host, in, in + ".svc", in + ".svc.cluster.local"}
 }
 
 // hostMatches compares a host name with a route's, which may begin with a wildcard for one or more labels.

@@ -35,6 +35,26 @@ apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: orphan, namespace: shop}
 spec: {hostnames: [orphan.example], rules: [{backendRefs: [{name: frontend, port: 80}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: shop}
+spec: {hosts: [reviews, reviews.example], http: [{route: [{destination: {host: frontend}}]}]}
+---
+apiVersion: split.smi-spec.io/v1alpha2
+kind: TrafficSplit
+metadata: {name: ratings, namespace: shop}
+spec: {service: ratings.shop.svc.cluster.local, backends: [{service: frontend, weight: 1}]}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: details, namespace: shop}
+spec: {strategy: {canary: {stableService: details-stable, canaryService: details-canary, trafficRouting: {smi: {rootService: details}}}}}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: search, namespace: shop}
+spec: {strategy: {canary: {stableService: search, canaryService: search-canary, trafficRouting: {smi: {}}}}}
 `
 
 func TestLoadsThroughAGatewayMustHaveARouteThatIsServed(t *testing.T) {
@@ -49,6 +69,13 @@ func TestLoadsThroughAGatewayMustHaveARouteThatIsServed(t *testing.T) {
 		"\"shop.example:8080\"": "",
 		"a.b.shops.example":     "",
 		"shop.exemple":          "4:10: error: to: no route serves the host name shop.exemple; did you mean shop.example?",
+		"reviews.example":       "",
+		"reviews.shop":          "", // as a mesh knows a Service
+		"reviews.bank":          "4:10: error: to: no route serves the host name reviews.bank",
+		"ratings.shop.svc":      "",
+		"details.shop":          "", // of the TrafficSplit that the Rollout makes
+		"search.shop":           "",
+		"details-canary.shop":   "4:10: error: to: no route serves the host name details-canary.shop",
 		"GRPCRoute/shop/web":    "4:15: error: to: load goes to no GRPCRoute",
 		"web":                   `4:15: error: to: "web" is not a target`,
 		"\"shop.example:many\"": "is not a target",
