@@ -133,7 +133,8 @@ func TestLogsComeWholeOverAWebSocket(t *testing.T) {
 	for range 20 { // whether data and end come together is chance
 		ws, err := websocket.DialConfig(c)
 		if err != nil {
-			t.Fatal(err)
+			plain, other := p.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Container: "log"}).DoRaw(t.Context())
+			t.Fatalf("%v; without a web socket: %q, %v", err, plain, other)
 		}
 		text, err := io.ReadAll(ws)
 		if ws.Close(); err != nil || string(text) != "hello\nworld\n" {
