@@ -80,7 +80,11 @@ func (p *pass) route() bool {
 	}
 	p.recordWeights(in, verified)
 	if v := p.st.Canary.Weights.Verified; v != nil && !*v {
-		p.wakeAt(p.now.Add(verifyRetry), "the weight is verified again")
+		again := verifyRetry
+		if len(in.Loaded) > 0 {
+			again = loadedRetry
+		}
+		p.wakeAt(p.now.Add(again), "the weight is verified again")
 		p.because("WeightNotVerified", fmt.Sprintf("the router has yet to follow weight %d %s", in.Weight, why))
 		return in.Weight != in.Max
 	}
