@@ -91,8 +91,10 @@ type state struct {
 	asked    map[string]bool
 	// uncounted is since when numbers of pods wait to be written down.
 	uncounted time.Time
-	mute      bool // it was told that its notifications are not sent
-	stale     int  // looks in a row that met something newer
+	// unfollowed is since when the data path has not followed the weight.
+	unfollowed time.Time
+	mute       bool // it was told that its notifications are not sent
+	stale      int  // looks in a row that met something newer
 }
 
 // SetUp registers the controller with a manager, which owns its goroutines.
@@ -214,9 +216,9 @@ func (c *Controller) look(ctx context.Context, name types.NamespacedName) (next 
 			return time.Time{}, fmt.Errorf("rollout %s: %w", name, err)
 		}
 		c.remember(st, &s)
-		s.Uncounted = st.uncounted
+		s.Uncounted, s.Unfollowed = st.uncounted, st.unfollowed
 		plan := Decide(s, now)
-		st.uncounted = plan.Uncounted // only the Rollout's worker reads it
+		st.uncounted, st.unfollowed = plan.Uncounted, plan.Unfollowed // only the Rollout's worker reads them
 		c.warn(ro, st, plan)
 		asked, err := c.actor.do(ctx, s.Rollout, plan)
 		if u := (*unmade)(nil); errors.As(err, &u) {

@@ -79,8 +79,10 @@ type pass struct {
 	finished []Finished
 	wake     time.Time
 	waiting  time.Time // since when numbers of pods alone have not been written down
-	next     string    // what happens at wake
-	why      Why
+	// unfollowed is since when a data path of this process has not followed the weight.
+	unfollowed time.Time
+	next       string // what happens at wake
+	why        Why
 }
 
 // pending is an Event to be told when Op after has been done.
@@ -330,7 +332,7 @@ func (p *pass) plan() Plan {
 		last = min(max(last, e.after), len(p.ops)-1)
 		p.ops[last].Events = append(p.ops[last].Events, e.Event)
 	}
-	return Plan{Ops: p.ops, Warnings: p.warnings, RequeueAt: p.wake, Uncounted: p.waiting, Why: p.explained(), Metrics: p.finished}
+	return Plan{Ops: p.ops, Warnings: p.warnings, RequeueAt: p.wake, Uncounted: p.waiting, Unfollowed: p.unfollowed, Why: p.explained(), Metrics: p.finished}
 }
 
 // defaultReplicas are written down, for autoscalers read them.

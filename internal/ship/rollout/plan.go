@@ -63,6 +63,8 @@ type Plan struct {
 	Why       Why
 	// Uncounted is since when numbers of pods alone wait to be written down; zero = none do. The next Snapshot has it.
 	Uncounted time.Time
+	// Unfollowed is since when a data path of this process has not followed the weight; zero = it does. The next Snapshot has it.
+	Unfollowed time.Time
 	// Metrics are told once the status was written.
 	Metrics []Finished
 }

@@ -346,3 +346,38 @@ func TestEventsOfStepsThatPassAtOnceComeInTheirOrder(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// deaf does not follow.
+type deaf struct{ traffic.Router }
+
+func (d deaf) Translate(in traffic.Intent, objects traffic.Objects) (traffic.Result, error) {
+	r, err := d.Router.Translate(in, objects)
+	r.Verified = ptr(false)
+	return r, err
+}
+
+func TestADataPathThatDoesNotFollowIsAskedSoonAndThenEverMoreRarely(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+	w.settle()
+	w.routers = []traffic.Router{deaf{w.routers[0]}}
+	w.update("v2")
+	w.settle()
+	s, now := w.snapshot(), w.now
+	if at := Decide(s, now).RequeueAt; !at.Equal(now.Add(verifyRetry)) {
+		t.Errorf("a router of another process is looked at again at %s, want %s", at, now.Add(verifyRetry))
+	}
+	s.Loaded = map[traffic.Ref][]traffic.RuleWeights{routeRef: {{}}}
+	for _, c := range []struct{ waited, again time.Duration }{{0, loadedRetry}, {time.Second, time.Second}, {time.Minute, verifyRetry}} {
+		at := now.Add(c.waited)
+		p := Decide(s, at)
+		if !p.RequeueAt.Equal(at.Add(c.again)) {
+			t.Errorf("after %s without following it is looked again after %s, want %s", c.waited, p.RequeueAt.Sub(at), c.again)
+		}
+		s.Unfollowed = p.Unfollowed
+	}
+	s.Routers = []traffic.Router{w.routers[0].(deaf).Router}
+	if p := Decide(s, now); !p.Unfollowed.IsZero() {
+		t.Errorf("it follows, and is remembered as not following since %s", p.Unfollowed)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 
@@ -80,11 +81,7 @@ func (p *pass) route() bool {
 	}
 	p.recordWeights(in, verified)
 	if v := p.st.Canary.Weights.Verified; v != nil && !*v {
-		again := verifyRetry
-		if len(in.Loaded) > 0 {
-			again = loadedRetry
-		}
-		p.wakeAt(p.now.Add(again), "the weight is verified again")
+		p.wakeAt(p.now.Add(p.verifyAgain(&in)), "the weight is verified again")
 		p.because("WeightNotVerified", fmt.Sprintf("the router has yet to follow weight %d %s", in.Weight, why))
 		return in.Weight != in.Max
 	}
@@ -286,6 +283,18 @@ func (p *pass) write(in traffic.Intent, changes []traffic.Change, objects traffi
 		}
 	}
 	return objects
+}
+
+// verifyAgain is how long to wait before a weight is verified again: of a data path of this process, as long as it has been
+// waited already, for it mostly follows at once, and may never if its route is not valid.
+func (p *pass) verifyAgain(in *traffic.Intent) time.Duration {
+	if len(in.Loaded) == 0 {
+		return verifyRetry
+	}
+	if p.unfollowed = p.s.Unfollowed; p.unfollowed.IsZero() {
+		p.unfollowed = p.now
+	}
+	return min(max(p.now.Sub(p.unfollowed), loadedRetry), verifyRetry)
 }
 
 // steer is what a data path is told of an intent.

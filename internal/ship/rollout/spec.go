@@ -37,8 +37,7 @@ const (
 const (
 	invalidRetry = 20 * time.Second // what an invalid spec refers to may come
 	verifyRetry  = 10 * time.Second // a router has yet to follow
-	// loadedRetry is for a data path of this process, of which no event tells that it has loaded what was written: asking costs no
-	// more than a look, and it follows within some 50 ms.
+	// loadedRetry is the first wait for a data path of this process, which follows within some 50 ms, and of which no event tells.
 	loadedRetry  = 50 * time.Millisecond
 	restartRetry = 30 * time.Second // a budget refused an eviction
 	pluginRetry  = 30 * time.Second // a plugin could not be asked

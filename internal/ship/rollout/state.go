@@ -55,6 +55,8 @@ type Snapshot struct {
 	Asked map[string]bool
 	// Uncounted is since when numbers of pods alone wait to be written down, as the Plan before had it. Memory only.
 	Uncounted time.Time
+	// Unfollowed is since when a data path of this process has not followed the weight, as the Plan before had it. Memory only.
+	Unfollowed time.Time
 	// Problems of the spec and of what it refers to; empty = valid. See validate.
 	Problems []Problem
 	// Peer is another controller that acts on the same object; nil = none.
