@@ -19,10 +19,7 @@ func TestAReleaseBehindAGatewayIsJudgedByItsEvidence(t *testing.T) {
 	if first.Verdict.Result != report.Pass {
 		t.Errorf("%s: %s\n%s", first.Verdict.Result, first.Verdict.Headline, report.Terminal(first, 120))
 	}
-	var ends []string
-	for _, u := range run.Updates {
-		ends = append(ends, u.Image[strings.LastIndexByte(u.Image, ':')+1:]+" "+u.Outcome)
-	}
+	ends := ended(run)
 	if want := []string{"v3 Aborted", "v2 Healthy"}; !slices.Equal(ends, want) {
 		t.Fatalf("updates %v, want %v", ends, want)
 	}
@@ -45,16 +42,5 @@ func TestAReleaseBehindAGatewayIsJudgedByItsEvidence(t *testing.T) {
 	if byRoute < 0 || run.Loads[byRoute].Served == 0 {
 		t.Errorf("the load that names the route came to %+v", run.Loads)
 	}
-	second, _ := playScenario(t, path)
-	a, err := report.JSON(first)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := report.JSON(second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(a) != string(b) {
-		t.Error("two runs of one seed differ")
-	}
+	repeats(t, path, first)
 }

@@ -43,13 +43,25 @@ func TestTheExampleOfAReleaseHoldsAndRepeatsToTheByte(t *testing.T) {
 	if first.Verdict.Result != report.Pass {
 		t.Errorf("%s: %s\n%s", first.Verdict.Result, first.Verdict.Headline, report.Terminal(first, 120))
 	}
+	ends := ended(run)
+	if want := []string{"1.1 Aborted", "1.2 Healthy"}; !slices.Equal(ends, want) {
+		t.Errorf("updates %v, want %v", ends, want)
+	}
+	repeats(t, path, first)
+}
+
+// ended are the updates of a run: the tag of the image, and how it ended.
+func ended(run record.Run) []string {
 	var ends []string
 	for _, u := range run.Updates {
 		ends = append(ends, u.Image[strings.LastIndexByte(u.Image, ':')+1:]+" "+u.Outcome)
 	}
-	if want := []string{"1.1 Aborted", "1.2 Healthy"}; !slices.Equal(ends, want) {
-		t.Errorf("updates %v, want %v", ends, want)
-	}
+	return ends
+}
+
+// repeats plays a scenario once more, which gives the same report to the byte.
+func repeats(t *testing.T, path string, first *report.Report) {
+	t.Helper()
 	second, _ := playScenario(t, path)
 	a, err := report.JSON(first)
 	if err != nil {
