@@ -96,11 +96,12 @@ func (c *Controller) startJob(ctx context.Context, run *argo.AnalysisRun, task T
 	} else if err != nil {
 		return out, false, fmt.Errorf("creating Job %s/%s of metric %q: %s", job.Namespace, job.Name, task.Name, hide.text(err.Error()))
 	}
+	out.Measurement = hide.measurement(out.Measurement)
 	if out.Measurement.Phase == "" {
 		out.Measurement.Phase = argo.AnalysisPhaseRunning
+		// Not masked: a short secret is easily part of a name by chance, and the name is how the Job is found again.
 		out.Measurement.Metadata = map[string]string{jobNameKey: job.Name, jobNamespaceKey: job.Namespace}
 	}
-	out.Measurement = hide.measurement(out.Measurement)
 	return out, true, nil
 }
 
