@@ -35,9 +35,10 @@ demo: build ## rehearse examples/shop (a day, a release, a lost zone) and exampl
 	$(BIN)/fairway rehearse examples/canary --timeline --html canary.html
 	@echo "== the whole reports are in shop.html and canary.html: open them in a browser"
 
+# With GOGC: a fifth of what linkers and clusters that live for seconds do would be collecting garbage.
 test: lint build ## vet, staticcheck, and every test; property tests draw the same each time
 	@echo "== testing (packages that start a control plane take about a minute each to link the first time)"
-	RAPID_SEED=1 $(GO) test -p $(TOGETHER) -timeout 20m ./test/... ./... # the longest first
+	GOGC=$${GOGC:-200} RAPID_SEED=1 $(GO) test -p $(TOGETHER) -timeout 20m ./test/... ./... # the longest first
 
 explore: build ## property tests with new draws and many more of them, and more seeds of test/simulate (CHECKS, FAIRWAY_SEEDS): what it finds becomes a table test
 	@for p in $$($(GO) list -f '{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}}{{end}}{{end}}' ./...); do \

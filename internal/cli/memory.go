@@ -19,24 +19,41 @@ const (
 	// of 10,000 pods on 1,000 nodes took more memory at its end (2.3 GB resident) and more CPU on the way there.
 	gcMost, gcLeast = 200, 60
 	heapRoom        = 1400 << 20
-	// heapOfAStart is more than lives in a cluster that has just started. A heap up to this size grows by gcLeast: what a start
-	// leaves stays where it was made, among what it threw away, so with Go's 100 a cluster at rest would hold 20 to 30 MB more.
+	// heapOfAStart is more than lives in a cluster that has just started. Until it first rests, a heap up to this size grows by
+	// gcLeast: what a start leaves stays where it was made, among what it threw away, so with Go's 100 a cluster at rest would
+	// hold 20 to 30 MB more. From then on memory is given back at every rest, and collections amid work are rare.
 	heapOfAStart = 192 << 20
+	// garbageOfAStart is what a start may leave between two collections: about what the last of them find with gcLeast.
+	garbageOfAStart = 96 << 20
+	// smallestHeap is what the runtime takes for live when less is.
+	smallestHeap = 4 << 20
 )
 
 // collectByOurselves reports that whoever started the process did not choose by GOGC or GOMEMLIMIT.
 func collectByOurselves() bool { return os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" }
 
+// phase is how far a cluster has come.
+type phase int32
+
+const (
+	starting phase = iota
+	settling
+	rested
+)
+
 // growth is how far the heap may grow before the next collection, in percent of the live bytes.
-func growth(live uint64) int {
-	if live <= heapOfAStart {
+func (p phase) growth(live uint64) int {
+	switch {
+	case p == starting: // the little that lives at first is not gone through for every few megabytes
+		return max(int(garbageOfAStart*100/max(live, smallestHeap)), gcLeast)
+	case p == settling && live <= heapOfAStart:
 		return gcLeast
 	}
-	return min(max(int((heapRoom-min(heapRoom, live))*100/live), gcLeast), gcMost)
+	return min(max(int((heapRoom-min(heapRoom, live))*100/max(live, 1)), gcLeast), gcMost)
 }
 
 // paceCollections sets the growth anew after each collection until ctx ends.
-func paceCollections(ctx context.Context) {
+func paceCollections(ctx context.Context, growth func(live uint64) int) {
 	current := 0
 	var pace func(*collected)
 	pace = func(c *collected) {
@@ -76,8 +93,8 @@ func (now heapUse) resting(before heapUse) bool {
 }
 
 // giveBackMemory returns to the system what a start or a burst of work has left, whenever the cluster rests. The runtime
-// by itself keeps it for the next burst.
-func giveBackMemory(ctx context.Context) {
+// by itself keeps it for the next burst. giving is called before each time.
+func giveBackMemory(ctx context.Context, giving func()) {
 	t := time.NewTicker(lookAtMemoryEvery)
 	defer t.Stop()
 	before := readHeapUse()
@@ -90,6 +107,7 @@ func giveBackMemory(ctx context.Context) {
 		}
 		now := readHeapUse()
 		if now.resting(before) && now.held > given+slackKept {
+			giving()
 			debug.FreeOSMemory()
 			now = readHeapUse()
 			given = now.held

@@ -38,8 +38,8 @@ func TestTheHeapMayGrowWithinItsRoom(t *testing.T) {
 	t.Parallel()
 	const mb = 1 << 20
 	last := gcMost
-	for live := uint64(200 * mb); live < 4000*mb; live += 10 * mb {
-		g := growth(live)
+	for live := uint64(mb); live < 4000*mb; live += 10 * mb {
+		g := rested.growth(live)
 		if g > last || g < gcLeast || g > gcMost {
 			t.Fatalf("%d MB live: %d %% after %d %%", live/mb, g, last)
 		}
@@ -48,8 +48,22 @@ func TestTheHeapMayGrowWithinItsRoom(t *testing.T) {
 		}
 		last = g
 	}
-	if growth(0) != gcLeast || growth(150*mb) != gcLeast || growth(200*mb) != gcMost || growth(2000*mb) != gcLeast {
-		t.Error("the heap of a start may grow least, a small one most, a large one least")
+	if settling.growth(0) != gcLeast || settling.growth(150*mb) != gcLeast || settling.growth(200*mb) != gcMost || settling.growth(2000*mb) != gcLeast {
+		t.Error("what a start leaves may grow least, a small heap most, a large one least")
+	}
+}
+
+func TestAStartLeavesSoMuchGarbageAndNoMore(t *testing.T) {
+	t.Parallel()
+	const mb = 1 << 20
+	for live := uint64(4 * mb); live < 400*mb; live += mb {
+		garbage := live * uint64(starting.growth(live)) / 100
+		if garbage > garbageOfAStart && starting.growth(live) != gcLeast || garbage < garbageOfAStart-live/100 {
+			t.Errorf("%d MB live: %d MB of garbage", live/mb, garbage/mb)
+		}
+	}
+	if first := starting.growth(0) * smallestHeap / 100; first > garbageOfAStart || first < garbageOfAStart-mb {
+		t.Errorf("the first collection comes at %d MB", first/mb)
 	}
 }
 
@@ -62,7 +76,7 @@ func TestCollectionsArePacedUntilTheEnd(t *testing.T) {
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	ctx, cancel := context.WithCancel(t.Context())
-	paceCollections(ctx)
+	paceCollections(ctx, settling.growth)
 	for end := time.Now().Add(time.Minute); percent() != gcLeast; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("collected at %d %% growth", percent())

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -176,8 +177,11 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 	slog.SetDefault(log) // the terminal is for the user
 	start, cancel := context.WithTimeoutCause(ctx, startWithin, fmt.Errorf("not ready after %v", startWithin))
 	defer cancel()
+	running, stopped := context.WithCancel(ctx)
+	defer stopped()
+	var at atomic.Int32 // a phase
 	if collectByOurselves() {
-		debug.SetGCPercent(gcLeast)
+		paceCollections(running, func(live uint64) int { return phase(at.Load()).growth(live) })
 	}
 	began := time.Now()
 	cluster, err := platform.Up(start, o)
@@ -188,14 +192,10 @@ func (f *upFlags) run(ctx context.Context, fs *pflag.FlagSet, s Streams) error {
 		return err
 	}
 	f.greet(s, cluster, time.Since(began))
+	at.Store(int32(settling))
 	debug.FreeOSMemory() // a start leaves as much garbage as it leaves data
-	running, stopped := context.WithCancel(ctx)
-	defer stopped()
-	if collectByOurselves() {
-		paceCollections(running)
-	}
 	var memory sync.WaitGroup
-	memory.Go(func() { giveBackMemory(running) })
+	memory.Go(func() { giveBackMemory(running, func() { at.Store(int32(rested)) }) })
 	select {
 	case <-ctx.Done():
 		err = nil

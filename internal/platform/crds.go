@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/rest"
 
 	"github.com/fairway-dev/fairway/config/crd"
@@ -26,10 +27,11 @@ type installation struct {
 	small   bool // leaves out the schemas of pod templates
 	replace bool // takes definitions from whoever put them there
 	log     *slog.Logger
+	began   func(name string) bool // the store began with it; nil = with none
 }
 
-// installCRDs applies the definitions of the capabilities that are on, and waits until the API server serves them. What somebody
-// else put there stays as it is, see judgeCRD.
+// installCRDs applies the definitions of the capabilities that are on, but for those with which the store began, and waits until
+// the API server serves them. What somebody else put there stays as it is, see judgeCRD.
 func installCRDs(ctx context.Context, cfg *rest.Config, in installation) error {
 	var wanted []string
 	for _, c := range in.on {
@@ -47,16 +49,12 @@ func installCRDs(ctx context.Context, cfg *rest.Config, in installation) error {
 	installs := make([]func() error, len(wanted))
 	for i, name := range wanted {
 		installs[i] = func() error {
-			body, err := crd.Definition(name, in.small)
-			if err != nil {
-				return err
+			var err error
+			if in.began == nil || !in.began(name) {
+				err = in.installCRD(ctx, client, name)
 			}
-			want := &apiextensionsv1.CustomResourceDefinition{}
-			if err := json.Unmarshal(body, want); err != nil {
-				return err
-			}
-			if err = in.installCRD(ctx, client, want, body); err == nil {
-				err = awaitWatchable(ctx, client.RESTClient(), want)
+			if err == nil {
+				err = awaitWatchable(ctx, client.RESTClient(), name)
 			}
 			if err != nil {
 				return fmt.Errorf("installing the definition of %s: %w", name, err)
@@ -67,8 +65,34 @@ func installCRDs(ctx context.Context, cfg *rest.Config, in installation) error {
 	return parallel(installs...)
 }
 
+// storedDefinitions are those with which a store of this program's own cluster begins, by name.
+func storedDefinitions(on []Capability) (map[string][]byte, error) {
+	all := map[string][]byte{}
+	made := time.Now()
+	for _, c := range on {
+		for _, name := range c.CRDs {
+			b, err := crd.Stored(name, uuid.NewUUID(), made)
+			if err != nil {
+				return nil, err
+			}
+			if b != nil {
+				all[name] = b
+			}
+		}
+	}
+	return all, nil
+}
+
 // installCRD puts one definition in its place, unless there is one that stays.
-func (in installation) installCRD(ctx context.Context, client *apiextensions.ApiextensionsV1Client, want *apiextensionsv1.CustomResourceDefinition, body []byte) error {
+func (in installation) installCRD(ctx context.Context, client *apiextensions.ApiextensionsV1Client, name string) error {
+	body, err := crd.Definition(name, in.small)
+	if err != nil {
+		return err
+	}
+	want := &apiextensionsv1.CustomResourceDefinition{}
+	if err := json.Unmarshal(body, want); err != nil {
+		return err
+	}
 	crds := client.CustomResourceDefinitions()
 	have, err := crds.Get(ctx, want.Name, metav1.GetOptions{})
 	switch {
@@ -82,6 +106,9 @@ func (in installation) installCRD(ctx context.Context, client *apiextensions.Api
 		}
 		if stays != "" {
 			in.log.Info("the definition stays as it is", "definition", want.Name, "why", stays)
+			return awaitEstablished(ctx, crds, have)
+		}
+		if holds(have, want) {
 			return awaitEstablished(ctx, crds, have)
 		}
 	}
@@ -130,7 +157,11 @@ func awaitEstablished(ctx context.Context, crds apiextensions.CustomResourceDefi
 const watchableEvery = 2 * time.Millisecond
 
 // awaitWatchable waits until the API server answers watches of the kind, so that the first informer need not wait.
-func awaitWatchable(ctx context.Context, client rest.Interface, def *apiextensionsv1.CustomResourceDefinition) error {
+func awaitWatchable(ctx context.Context, client rest.Interface, name string) error {
+	def, err := crd.ShapeOf(name)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, establishedWithin)
 	defer cancel()
 	t := time.NewTicker(watchableEvery)
@@ -141,7 +172,7 @@ func awaitWatchable(ctx context.Context, client rest.Interface, def *apiextensio
 		if err == nil {
 			return body.Close()
 		}
-		if !apierrors.IsTooManyRequests(err) && !apierrors.IsNotFound(err) {
+		if !apierrors.IsTooManyRequests(err) && !apierrors.IsNotFound(err) && !apierrors.IsServiceUnavailable(err) {
 			return err
 		}
 		select {

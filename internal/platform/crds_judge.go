@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -51,6 +52,20 @@ func ours(have *apiextensionsv1.CustomResourceDefinition) bool {
 	return slices.ContainsFunc(have.ManagedFields, func(f metav1.ManagedFieldsEntry) bool {
 		return f.Manager == FieldManager && f.Operation == metav1.ManagedFieldsOperationApply
 	})
+}
+
+// holds tells whether applying a definition of ours would change nothing. It fills in want's defaults.
+func holds(have, want *apiextensionsv1.CustomResourceDefinition) bool {
+	apiextensionsv1.SetObjectDefaults_CustomResourceDefinition(want)
+	within := func(has, all map[string]string) bool {
+		for k, v := range has {
+			if got, there := all[k]; !there || got != v {
+				return false
+			}
+		}
+		return true
+	}
+	return ours(have) && within(want.Labels, have.Labels) && within(want.Annotations, have.Annotations) && equality.Semantic.DeepEqual(have.Spec, want.Spec)
 }
 
 // managers are those who wrote the definition's spec, by the names of their programs.

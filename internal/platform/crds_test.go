@@ -2,12 +2,18 @@ package platform
 
 import (
 	"encoding/json"
+	"flag"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -69,6 +75,103 @@ func TestDefinitionsOfOthersStayAndNoneLosesFields(t *testing.T) {
 			t.Errorf("%s: stays because %q, want %q", what, stays, c.stays)
 		}
 	}
+}
+
+// kindsHaveDocuments looks for the OpenAPI documents of kinds that the store began with, and of one that comes and goes.
+func kindsHaveDocuments(t *testing.T, c *Cluster) {
+	rest := apiextensions.NewForConfigOrDie(jsonConfig(c))
+	document := func(groupVersion, kind string, there bool) {
+		t.Helper()
+		eventually(t, func() string {
+			b, err := rest.RESTClient().Get().AbsPath("/openapi/v3/apis/" + groupVersion).DoRaw(t.Context())
+			if err != nil && !apierrors.IsNotFound(err) {
+				return err.Error()
+			}
+			if has := strings.Contains(string(b), `"kind":"`+kind+`"`); has != there {
+				return fmt.Sprintf("%s %s is described: %v, want %v", groupVersion, kind, has, there)
+			}
+			return ""
+		})
+	}
+	document("argoproj.io/v1alpha1", "Rollout", true)
+	document("gateway.networking.k8s.io/v1beta1", "HTTPRoute", true)
+	definitions := rest.CustomResourceDefinitions()
+	_, err := definitions.Create(t.Context(), &apiextensionsv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "widgets.example.com"}, Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+		Group: "example.com", Scope: apiextensionsv1.NamespaceScoped, Names: apiextensionsv1.CustomResourceDefinitionNames{Kind: "Widget", Plural: "widgets"},
+		Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true,
+			Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object"}}}}}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	document("example.com/v1", "Widget", true)
+	if err := definitions.Delete(t.Context(), "widgets.example.com", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	document("example.com/v1", "Widget", false)
+}
+
+var updateStored = flag.Bool("update-stored", false, "write config/crd/stored anew")
+
+// storedAsApplied applies the definitions with which the store began. It changes nothing, and neither did the API server's own
+// controllers. With -update-stored it writes down what came of applying them. Part of TestUpIsAWholeCluster, at its beginning.
+func storedAsApplied(t *testing.T, c *Cluster) {
+	rest := apiextensions.NewForConfigOrDie(jsonConfig(c))
+	client := rest.CustomResourceDefinitions()
+	for _, capability := range c.On {
+		for _, name := range capability.CRDs {
+			body, err := crd.Definition(name, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			def, err := client.Patch(t.Context(), name, types.ApplyPatchType, body, metav1.PatchOptions{FieldManager: FieldManager})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := awaitEstablished(t.Context(), client, def); err != nil {
+				t.Fatal(err)
+			}
+			raw, err := rest.RESTClient().Get().Resource("customresourcedefinitions").Name(name).DoRaw(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got crd.Kept
+			if err := json.Unmarshal(raw, &got); err != nil {
+				t.Fatal(err)
+			}
+			began, err := crd.Stored(name, got.UID, got.CreationTimestamp.Time)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.ResourceVersion = ""
+			now, err := json.Marshal(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !*updateStored && !sameJSON(t, began, now) {
+				t.Errorf("%s is not in config/crd/stored as the API server keeps it; write it anew with -update-stored", name)
+			}
+			if file, text, err := crd.KeepAs(got); err != nil {
+				t.Error(err)
+			} else if *updateStored {
+				if err := os.WriteFile(filepath.Join("../../config/crd", file), text, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+func sameJSON(t *testing.T, a, b []byte) bool {
+	t.Helper()
+	var x, y any
+	for text, to := range map[*[]byte]*any{&a: &x, &b: &y} {
+		if len(*text) > 0 {
+			if err := json.Unmarshal(*text, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return reflect.DeepEqual(x, y)
 }
 
 // definitionsOfOthers puts a definition of the peer's in the place of ours. Part of TestUpIsAWholeCluster, where nothing needs

@@ -1,7 +1,6 @@
 package platform
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 
@@ -25,7 +24,7 @@ func newMapper(on []Capability) func(*rest.Config, *http.Client) (meta.RESTMappe
 		own := meta.NewDefaultRESTMapper(nil)
 		for _, c := range on {
 			for _, name := range c.CRDs {
-				def, err := definitionOf(name)
+				def, err := crd.ShapeOf(name)
 				if err != nil {
 					return nil, err
 				}
@@ -36,17 +35,7 @@ func newMapper(on []Capability) func(*rest.Config, *http.Client) (meta.RESTMappe
 	}
 }
 
-// definitionOf a kind of ours, as this program carries it.
-func definitionOf(name string) (*apiextensionsv1.CustomResourceDefinition, error) {
-	b, err := crd.Definition(name, true)
-	if err != nil {
-		return nil, err
-	}
-	def := &apiextensionsv1.CustomResourceDefinition{}
-	return def, json.Unmarshal(b, def)
-}
-
-func addDefinition(m *meta.DefaultRESTMapper, def *apiextensionsv1.CustomResourceDefinition) {
+func addDefinition(m *meta.DefaultRESTMapper, def *crd.Shape) {
 	var scope meta.RESTScope = meta.RESTScopeRoot
 	if def.Spec.Scope == apiextensionsv1.NamespaceScoped {
 		scope = meta.RESTScopeNamespace

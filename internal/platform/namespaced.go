@@ -22,6 +22,8 @@ import (
 	ctrlcache "sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/fairway-dev/fairway/config/crd"
 )
 
 // clusterScoped are the resources, beyond upstream's, that are in no namespace: a Role cannot grant them.
@@ -63,7 +65,7 @@ func checkServed(cfg *rest.Config, on []Capability) error {
 	var missing []string
 	for _, c := range on {
 		for _, name := range c.CRDs {
-			def, err := definitionOf(name)
+			def, err := crd.ShapeOf(name)
 			if err != nil {
 				return err
 			}

@@ -65,9 +65,13 @@ func versions() map[string]string {
 func bootRehearsal(ctx context.Context, o play.HouseOptions) (*play.House, error) {
 	o.Plane.Scratch = "." // a directory of this run alone; absolute paths would differ between runs
 	on := rehearsed(o.Document)
+	var err error
+	if o.Plane.Definitions, err = storedDefinitions(on); err != nil {
+		return nil, err
+	}
 	if len(on) > 0 {
 		o.Plane.Beside = func(ctx context.Context, p *controlplane.ControlPlane) error {
-			return installCRDs(ctx, p.Config(), installation{on: on, small: true, log: slog.New(slog.DiscardHandler)})
+			return installCRDs(ctx, p.Config(), installation{on: on, small: true, log: slog.New(slog.DiscardHandler), began: p.Began})
 		}
 	}
 	plane, err := controlplane.Start(ctx, o.Plane)

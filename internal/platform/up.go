@@ -109,9 +109,12 @@ func (c *Cluster) start(ctx context.Context, o UpOptions) error {
 	}
 	done := c.stage("control plane, kinds, rights")
 	o.ControlPlane.NodesPlayed = true
+	if o.ControlPlane.Definitions, err = storedDefinitions(on); err != nil {
+		return err
+	}
 	o.ControlPlane.Dialer = c.Dialer.DialContext(vnet.From{})
 	o.ControlPlane.Beside = func(ctx context.Context, p *controlplane.ControlPlane) error {
-		return prepare(ctx, p, installation{on: on, small: true, log: c.log})
+		return prepare(ctx, p, installation{on: on, small: true, log: c.log, began: p.Began})
 	}
 	if c.Plane, err = controlplane.Start(ctx, o.ControlPlane); err != nil {
 		return err

@@ -71,6 +71,8 @@ func TestUpIsAWholeCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := kubernetes.NewForConfigOrDie(cfg)
+	t.Run("definitions are in the store as the API server would put them there", func(t *testing.T) { storedAsApplied(t, c) })
+	t.Run("kinds have documents", func(t *testing.T) { kindsHaveDocuments(t, c) })
 	t.Run("pods run", func(t *testing.T) {
 		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: map[string]string{"app": "web"}}, Spec: corev1.PodSpec{
 			Containers: []corev1.Container{{Name: "app", Image: "nginx", Ports: []corev1.ContainerPort{{ContainerPort: 80}}}}}}

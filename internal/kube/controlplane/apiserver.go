@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/spf13/pflag"
+	apiextensionsoptions "k8s.io/apiextensions-apiserver/pkg/cmd/server/options"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apiserver/pkg/authentication/authenticator"
@@ -22,7 +23,6 @@ import (
 	"k8s.io/apiserver/pkg/server/egressselector"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
-	aggregator "k8s.io/kube-aggregator/pkg/apiserver"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 	"k8s.io/kubernetes/cmd/kube-apiserver/app/options"
 )
@@ -112,6 +112,9 @@ func (p *ControlPlane) startAPIServer(ctx context.Context, listener net.Listener
 	if err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}
+	if p.opts.Profile == Rehearsal {
+		withoutKindCaches(cfg, done)
+	}
 	if err := p.wireUp(cfg); err != nil {
 		return err
 	}
@@ -130,10 +133,19 @@ func (p *ControlPlane) startAPIServer(ctx context.Context, listener net.Listener
 	if p.opts.Profile == Full {
 		// The informers of authorization and admission fill while the OpenAPI documents are built.
 		cfg.KubeAPIs.ControlPlane.VersionedInformers.Start(ctx.Done())
+		if err := p.begin(ctx); err != nil {
+			return err
+		}
 	}
 	prepared, err := chain.PrepareRun()
 	if err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
+	}
+	// The documents of defined kinds come after the start, in a rehearsal never.
+	kinds := kindsServer(chain)
+	p.documents, kinds.OpenAPIV3VersionedService = kinds.OpenAPIV3VersionedService, nil
+	if p.opts.Profile == Rehearsal {
+		kinds.OpenAPIVersionedService = nil
 	}
 	p.parts.Go(func() {
 		if err := prepared.Run(ctx); err != nil && ctx.Err() == nil {
@@ -141,6 +153,13 @@ func (p *ControlPlane) startAPIServer(ctx context.Context, listener net.Listener
 		}
 	})
 	return nil
+}
+
+// withoutKindCaches leaves the watch caches of defined kinds out.
+func withoutKindCaches(cfg *app.Config, o options.CompletedOptions) {
+	etcd, generic := *o.Etcd, cfg.ApiExtensions.GenericConfig
+	etcd.EnableWatchCache = false
+	cfg.ApiExtensions.ExtraConfig.CRDRESTOptionsGetter = apiextensionsoptions.NewCRDRESTOptionsGetter(etcd, generic.ResourceTransformers, generic.StorageObjectCountTracker)
 }
 
 // wireUp replaces the network under the API server: its own clients use the wire, and whatever it reaches (pods,
@@ -214,14 +233,4 @@ func replaceTransport(cfg *rest.Config, rt http.RoundTripper) error {
 //go:norace
 func exchange(iface, pointer unsafe.Pointer) {
 	atomic.StorePointer((*unsafe.Pointer)(unsafe.Add(iface, unsafe.Sizeof(uintptr(0)))), pointer)
-}
-
-// withoutOpenAPI drops the aggregation of OpenAPI documents, whose loops poll the local API groups every second. Server-side
-// apply and validation have schemas of their own.
-func withoutOpenAPI(a *aggregator.APIAggregator) {
-	for _, name := range []string{"openAPIConfig", "openAPIV3Config"} {
-		if f := reflect.ValueOf(a).Elem().FieldByName(name); f.IsValid() {
-			reflect.NewAt(f.Type(), unsafe.Pointer(f.UnsafeAddr())).Elem().SetZero()
-		}
-	}
 }

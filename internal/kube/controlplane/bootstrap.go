@@ -26,9 +26,9 @@ var bootstrapHooks = []string{rbacrest.PostStartHookName, schedulingrest.PostSta
 //go:linkname ensureRBACPolicy k8s.io/kubernetes/pkg/registry/rbac/rest.ensureRBACPolicy
 func ensureRBACPolicy(p *rbacrest.PolicyData, c kubernetes.Interface) (done bool, err error)
 
-// bootstrap creates upstream's own roles and priority classes at once, so that no controller starts by being refused and a
-// start need not wait for the hooks that would create them a second later.
-func (p *ControlPlane) bootstrap(ctx context.Context) error {
+// begin creates the roles and priority classes of upstream's own that belong to no namespace: most of what a new cluster has,
+// while the API server still builds its documents. What came of it is sent on bootstrapping.
+func (p *ControlPlane) begin(ctx context.Context) error {
 	c, err := kubernetes.NewForConfig(p.Config())
 	if err != nil {
 		return err
@@ -36,10 +36,33 @@ func (p *ControlPlane) bootstrap(ctx context.Context) error {
 	policy := &rbacrest.PolicyData{
 		ClusterRoles:               append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...),
 		ClusterRoleBindings:        append(bootstrappolicy.ClusterRoleBindings(), bootstrappolicy.ControllerRoleBindings()...),
-		Roles:                      bootstrappolicy.NamespaceRoles(),
-		RoleBindings:               bootstrappolicy.NamespaceRoleBindings(),
 		ClusterRolesToAggregate:    bootstrappolicy.ClusterRolesToAggregate(),
 		ClusterRoleBindingsToSplit: bootstrappolicy.ClusterRoleBindingsToSplit(),
+	}
+	p.bootstrapping = make(chan error, 1)
+	p.parts.Go(func() {
+		err := p.ensure(ctx, c, policy)
+		for _, pc := range schedulingv1.SystemPriorityClasses() {
+			if err != nil {
+				break
+			}
+			if _, err = c.SchedulingV1().PriorityClasses().Create(ctx, pc, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
+				err = nil
+			} else if err != nil {
+				err = fmt.Errorf("creating the priority class %s: %w", pc.Name, err)
+			}
+		}
+		p.bootstrapping <- err
+	})
+	return nil
+}
+
+// bootstrap waits for what begin creates and adds what belongs to namespaces, so that no controller starts by being refused
+// and a start need not wait for the hooks that would create all that a second later.
+func (p *ControlPlane) bootstrap(ctx context.Context) error {
+	c, err := kubernetes.NewForConfig(p.Config())
+	if err != nil {
+		return err
 	}
 	if err := p.poll(ctx, "the API server's system namespaces", func() (bool, error) {
 		_, err := c.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
@@ -47,15 +70,19 @@ func (p *ControlPlane) bootstrap(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	if err := p.poll(ctx, "the API server to take its own roles", func() (bool, error) { return ensureRBACPolicy(policy, c) }); err != nil {
+	if err := p.ensure(ctx, c, &rbacrest.PolicyData{Roles: bootstrappolicy.NamespaceRoles(), RoleBindings: bootstrappolicy.NamespaceRoleBindings()}); err != nil {
 		return err
 	}
-	for _, pc := range schedulingv1.SystemPriorityClasses() {
-		if _, err := c.SchedulingV1().PriorityClasses().Create(ctx, pc, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("creating the priority class %s: %w", pc.Name, err)
-		}
+	select {
+	case err := <-p.bootstrapping:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the API server to take its own roles: %w", context.Cause(ctx))
 	}
-	return nil
+}
+
+func (p *ControlPlane) ensure(ctx context.Context, c kubernetes.Interface, policy *rbacrest.PolicyData) error {
+	return p.poll(ctx, "the API server to take its own roles", func() (bool, error) { return ensureRBACPolicy(policy, c) })
 }
 
 // awaitBootstrapped waits until the API server answers, its own roles exist and its authorizer has read them: a controller

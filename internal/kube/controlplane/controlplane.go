@@ -21,6 +21,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apiextensions "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +30,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/kube-openapi/pkg/handler3"
 	nodeconfig "k8s.io/kubernetes/pkg/controller/nodelifecycle/config"
 
 	_ "github.com/fairway-dev/fairway/internal/kube/kubeversion" // sets upstream's version before anything reads it
@@ -71,6 +73,8 @@ type Options struct {
 	SchedulerArgs         []string
 	Features              map[string]bool // Kubernetes feature gates
 
+	// Definitions of kinds, by name, as the API server stores them: the store begins with those that it lacks.
+	Definitions map[string][]byte
 	// NodesPlayed leaves the node-lifecycle controller to OverseeNodes (Full): an engine plays the nodes, and its wish
 	// decides whether heartbeats are looked for.
 	NodesPlayed bool
@@ -90,16 +94,19 @@ type Options struct {
 
 // ControlPlane is a running control plane.
 type ControlPlane struct {
-	opts     Options
-	dir      string
-	wire     *wire
-	identity *identity
-	store    stopper
-	address  string // host:port other programs reach
-	shared   informers.SharedInformerFactory
-	sharing  chan struct{} // closed when shared may be started by others; nil = it may
-	mapper   meta.ResettableRESTMapper
-	life     *lifecycle
+	opts          Options
+	dir           string
+	wire          *wire
+	identity      *identity
+	store         stopper
+	address       string                   // host:port other programs reach
+	began         map[string]bool          // definitions that this start put into the store
+	documents     *handler3.OpenAPIService // of defined kinds
+	shared        informers.SharedInformerFactory
+	sharing       chan struct{} // closed when shared may be started by others; nil = it may
+	mapper        meta.ResettableRESTMapper
+	life          *lifecycle
+	bootstrapping chan error // what came of begin
 
 	ctrlLife   context.Context // bounds the controllers and the scheduler
 	nodeTiming nodeconfig.NodeLifecycleControllerConfiguration
@@ -196,7 +203,24 @@ func (p *ControlPlane) start(ctx context.Context) error {
 	if p.opts.Beside != nil && p.mapper != nil {
 		p.mapper.Reset() // the kinds defined beside the start are not among those it has found
 	}
+	if err == nil && p.opts.Profile == Full {
+		err = p.describe(life)
+	}
 	return err
+}
+
+// describe has the documents of defined kinds written until ctx ends.
+func (p *ControlPlane) describe(ctx context.Context) error {
+	c, err := apiextensions.NewForConfig(p.Config())
+	if err != nil {
+		return err
+	}
+	p.parts.Go(func() {
+		if err := describeKinds(ctx, c, p.documents); err != nil {
+			p.die(err)
+		}
+	})
+	return nil
 }
 
 // Died reports why a part of the plane stopped by itself. A plane is never half alive: the owner must Stop it.
@@ -260,6 +284,9 @@ func (p *ControlPlane) ConfigAs(name string, groups ...string) *rest.Config {
 	u := &user.DefaultInfo{Name: name, Groups: append(groups, user.AllAuthenticated)}
 	return inProcessConfig(p.wire.as(u))
 }
+
+// Began tells whether this start put one of Options.Definitions into the store, which did not have it.
+func (p *ControlPlane) Began(definition string) bool { return p.began[definition] }
 
 // Informers is the factory that the controllers and the scheduler share. Who asks it for an informer of another kind starts
 // it by the factory's Start.

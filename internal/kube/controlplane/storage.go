@@ -5,9 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
+
+	"go.etcd.io/etcd/client/v3/kubernetes"
 
 	"github.com/fairway-dev/fairway/internal/kube/controlplane/store"
 )
@@ -26,10 +30,38 @@ func (p *ControlPlane) storeEndpoint() string {
 }
 
 func (p *ControlPlane) openStore(ctx context.Context) error {
+	client, err := p.makeStore(ctx)
+	if err != nil {
+		return err
+	}
+	release := store.Use(p.storeEndpoint(), client)
+	p.cleanup = append(p.cleanup, func() error { release(); return nil })
+	return p.define(ctx, client())
+}
+
+// definitionsKey is where the API server has the definitions of kinds, each under its name.
+const definitionsKey = "/registry/apiextensions.k8s.io/customresourcedefinitions/"
+
+// define puts the definitions that the store lacks into it.
+func (p *ControlPlane) define(ctx context.Context, c *kubernetes.Client) error {
+	defer c.Close()
+	p.began = map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(p.opts.Definitions)) {
+		done, err := c.OptimisticPut(ctx, definitionsKey+name, p.opts.Definitions[name], 0, kubernetes.PutOptions{})
+		if err != nil {
+			return fmt.Errorf("putting the definition of %s into the store: %w", name, err)
+		}
+		p.began[name] = done.Succeeded
+	}
+	return nil
+}
+
+// makeStore makes the store, or opens it, and returns what makes clients of it.
+func (p *ControlPlane) makeStore(ctx context.Context) (func() *kubernetes.Client, error) {
 	if p.durable() {
 		d, err := store.OpenDisk(ctx, filepath.Join(p.dir, "store"), store.DiskOptions{Logger: p.storeLog()})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		p.store = d
 		watch, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -42,15 +74,11 @@ func (p *ControlPlane) openStore(ctx context.Context) error {
 			}
 		})
 		p.cleanup = append(p.cleanup, func() error { end(); watching.Wait(); return nil })
-		release := store.Use(p.storeEndpoint(), d.Client)
-		p.cleanup = append(p.cleanup, func() error { release(); return nil })
-		return nil
+		return d.Client, nil
 	}
 	m := store.NewMemory(store.MemoryOptions{})
 	p.store = m
-	release := store.Use(p.storeEndpoint(), m.Client)
-	p.cleanup = append(p.cleanup, func() error { release(); return nil })
-	return nil
+	return m.Client, nil
 }
 
 // storeLog is where the store's log goes: with the rest of upstream's.
