@@ -31,7 +31,7 @@ const (
 	// foreignEvery is how often definitions of foreign kinds are looked for until all are there, one small request a group;
 	// bindEvery how often sockets that could not be bound are tried again; forgetEvery how often evidence of revisions without
 	// requests is dropped.
-	foreignEvery = 5 * time.Second
+	foreignEvery = 10 * time.Second
 	bindEvery    = 30 * time.Second
 	forgetEvery  = time.Minute
 	// attempts bounds the compilations of one step: Secrets may have to be read first, then ConfigMaps, and listeners be told of

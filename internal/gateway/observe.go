@@ -7,10 +7,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -116,11 +118,22 @@ func (c *Controller) openWhatIsNeeded(ctx context.Context, n compile.Needs) (ope
 
 // openForeign opens the caches of foreign kinds whose definitions exist by now. It reports whether all do.
 func (c *Controller) openForeign(ctx context.Context) bool {
+	served := map[string]error{}
 	for _, kind := range ForeignKinds {
 		if c.stores.foreign[kind] != nil {
 			continue
 		}
-		mapping, err := c.manager.GetRESTMapper().RESTMapping(kind.GroupKind())
+		if _, asked := served[kind.Group]; !asked {
+			served[kind.Group] = c.groupServed(ctx, kind.Group)
+		}
+		err := served[kind.Group]
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		var mapping *meta.RESTMapping
+		if err == nil {
+			mapping, err = c.manager.GetRESTMapper().RESTMapping(kind.GroupKind())
+		}
 		if meta.IsNoMatchError(err) {
 			continue
 		}
@@ -193,4 +206,14 @@ func (c *Controller) input() compile.Input {
 
 func nameOf(o client.Object) config.Name {
 	return config.Name{Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// groupServed is an error, NotFound among others, unless the API server serves a group. The manager's mapper would read all
+// groups and kinds anew for each kind that it does not find.
+func (c *Controller) groupServed(ctx context.Context, group string) error {
+	d, err := discovery.NewDiscoveryClientForConfigAndClient(c.manager.GetConfig(), c.manager.GetHTTPClient())
+	if err != nil {
+		return err
+	}
+	return d.RESTClient().Get().AbsPath("/apis", group).Do(ctx).Error()
 }

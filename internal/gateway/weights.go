@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -46,6 +47,36 @@ type weights struct {
 	mu     sync.Mutex
 	config *config.Config // in force
 	held   map[config.RuleKey]*held
+	// steered are the rules, by route, of those that somebody has asked for: a look through all takes half a millisecond at
+	// 10,000, and a change of weights is not to wait for it.
+	steered map[Route][]*config.Rule
+}
+
+// of a route, in the order of the Config.
+func (w *weights) of(r Route) []*config.Rule {
+	rules, known := w.steered[r]
+	if known || w.config == nil {
+		return rules
+	}
+	if w.steered == nil {
+		w.steered = map[Route][]*config.Rule{}
+	}
+	w.steered[r] = rulesOf(w.config, map[Route][]*config.Rule{r: nil})[r]
+	return w.steered[r]
+}
+
+// rulesOf fills in the rules of the routes that it is given.
+func rulesOf(c *config.Config, routes map[Route][]*config.Rule) map[Route][]*config.Rule {
+	for _, rule := range c.Rules {
+		if rule == nil {
+			continue
+		}
+		r := Route{Kind: rule.Key.Kind, Name: rule.Key.Name}
+		if of, asked := routes[r]; asked {
+			routes[r] = append(of, rule)
+		}
+	}
+	return routes
 }
 
 // held weights of one rule.
@@ -58,14 +89,8 @@ type held struct {
 // rules of a route that divide requests between the two Services. Those that send to one of them alone (the paths that are not
 // steered, the headers that lead to the canary) have no weights to set: with 0 they would fail all their requests.
 func (w *weights) rules(r Route, canary, stable string) []*config.Rule {
-	if w.config == nil {
-		return nil
-	}
 	var out []*config.Rule
-	for _, rule := range w.config.Rules {
-		if rule == nil || rule.Key.Kind != r.Kind || rule.Key.Name != r.Name {
-			continue
-		}
+	for _, rule := range w.of(r) {
 		both := [2]bool{}
 		for i := range rule.Backends {
 			service := serviceOf(&rule.Backends[i])
@@ -78,8 +103,9 @@ func (w *weights) rules(r Route, canary, stable string) []*config.Rule {
 	return out
 }
 
-// Set puts weights in force, for the next request, of the rule with that name; "" = of all that divide between the two. The returned function is to be called when the write of the object has
-// ended: with its resourceVersion, or with the error for which it is given up.
+// Set puts weights in force, for the next request, of the rule with that name; "" = of all that divide between the two. The
+// returned function is to be called when the write of the object has ended: with its resourceVersion, or with the error for
+// which it is given up.
 func (w *weights) Set(r Route, called, canary, stable string, to Weights) (written func(version string, err error), err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -136,8 +162,18 @@ func (w *weights) written(r Route, version string, err error) {
 // are let go of once their object has caught up.
 func (w *weights) published(c *config.Config, versions func(Route) string) {
 	w.mu.Lock()
+	routes := make(map[Route][]*config.Rule, len(w.steered))
+	for r := range w.steered {
+		routes[r] = nil
+	}
+	w.mu.Unlock()
+	if len(routes) > 0 {
+		rulesOf(c, routes)
+		maps.DeleteFunc(routes, func(_ Route, rules []*config.Rule) bool { return len(rules) == 0 }) // they are served no more
+	}
+	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.config = c
+	w.config, w.steered = c, routes
 	for key, h := range w.held {
 		if h.version != "" && !before(versions(h.route), h.version) {
 			w.release(key)

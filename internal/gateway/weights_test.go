@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"testing"
 
@@ -63,6 +64,37 @@ func TestOnlyRulesThatDivideBetweenCanaryAndStableAreSteered(t *testing.T) {
 		loaded, ok := w.Loaded(route, one.canary, one.stable)
 		if ok != (len(one.want) > 0) || len(loaded) != len(one.want) {
 			t.Errorf("%s: loaded %v, want those of %v", name, loaded, one.want)
+		}
+	}
+}
+
+func TestWeightsAreOfTheRulesThatWerePublishedLast(t *testing.T) {
+	t.Parallel()
+	route := Route{Kind: "HTTPRoute", Name: config.Name{Namespace: "shop", Name: "web"}}
+	serving := func(rules ...string) *config.Config {
+		c := &config.Config{}
+		for _, name := range rules {
+			c.Rules = append(c.Rules, &config.Rule{Key: config.RuleKey{Kind: route.Kind, Name: route.Name, Rule: name},
+				Backends: []config.Share{{Service: "web"}, {Service: "web-canary"}}})
+		}
+		return c
+	}
+	s := sink{}
+	w := weights{data: s, held: map[config.RuleKey]*held{}, log: slog.Default(), tell: func(Route, string, string) {}}
+	set := func() error {
+		clear(s)
+		_, err := w.Set(route, "", "web-canary", "web", Weights{Canary: 20, Stable: 80})
+		return err
+	}
+	versions := func(Route) string { return "1" }
+	if set() == nil {
+		t.Error("weights are taken before anything is served")
+	}
+	for _, rules := range [][]string{{"a"}, {"a", "b"}, {"b"}, {}, {"a"}} {
+		w.published(serving(rules...), versions)
+		err := set()
+		if got := slices.Sorted(maps.Keys(s)); !slices.Equal(got, rules) && len(got)+len(rules) > 0 || (err == nil) != (len(rules) > 0) {
+			t.Errorf("rules %v are served, and %v were set: %v", rules, got, err)
 		}
 	}
 }

@@ -69,6 +69,7 @@ type Gateway struct {
 	mu        sync.Mutex // of all below: changes only, never a request
 	rules     map[config.RuleKey]*ruleState
 	backends  map[config.BackendKey]*backend
+	variants  map[config.RuleKey][]*ruleState // of rules that differ from Gateway to Gateway, by the key of any
 	overrides map[config.RuleKey][]int32
 	sockets   map[netip.AddrPort]*socket
 	leaving   map[*socket]struct{} // listen no more, and have connections

@@ -33,6 +33,7 @@ func emptySnapshot() *snapshot {
 // ruleState is what a rule keeps from one Config to the next.
 type ruleState struct {
 	key     config.RuleKey
+	rule    *config.Rule // of the present Config; with Gateway.mu held
 	hash    uint64
 	split   *balance.Split
 	weights atomic.Pointer[[]int32] // in force; changed with Gateway.mu held
@@ -136,11 +137,9 @@ func (g *Gateway) carryRules(c *config.Config) []*ruleState {
 	states := make([]*ruleState, len(c.Rules))
 	next := make(map[config.RuleKey]*ruleState, len(c.Rules))
 	overrides := map[config.RuleKey][]int32{} // those of rules that are still there
+	variants := map[config.RuleKey][]*ruleState{}
 	for i, r := range c.Rules {
-		weights := make([]int32, len(r.Backends))
-		for j := range r.Backends {
-			weights[j] = r.Backends[j].Weight
-		}
+		weights := weightsOf(r)
 		if set, ok := g.overrides[anyGateway(r.Key)]; ok && len(set) == len(weights) {
 			overrides[anyGateway(r.Key)] = set
 			weights = slices.Clone(set)
@@ -163,9 +162,13 @@ func (g *Gateway) carryRules(c *config.Config) []*ruleState {
 				state.mirrors = append(state.mirrors, &balance.Portion{})
 			}
 		}
+		state.rule = r
 		states[i], next[r.Key] = state, state
+		if any := anyGateway(r.Key); any != r.Key {
+			variants[any] = append(variants[any], state)
+		}
 	}
-	g.rules, g.overrides = next, overrides
+	g.rules, g.variants, g.overrides = next, variants, overrides
 	return states
 }
 
@@ -182,49 +185,53 @@ func (g *Gateway) SetWeights(key config.RuleKey, weights []int32) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	key = anyGateway(key)
-	found := false
-	for _, r := range g.current.Load().config.Rules {
-		if anyGateway(r.Key) != key {
-			continue
-		}
-		if weights != nil && len(weights) != len(r.Backends) {
-			return fmt.Errorf("set weights of %s %s rule %s: %d weights for %d backends; give one for each", key.Kind, key.Name, key.Rule, len(weights), len(r.Backends))
-		}
-		found = true
-	}
-	if !found {
+	states := g.states(key)
+	if len(states) == 0 {
 		return fmt.Errorf("set weights of %s %s rule %s: the gateway serves no such rule", key.Kind, key.Name, key.Rule)
+	}
+	for _, s := range states {
+		if weights != nil && len(weights) != len(s.rule.Backends) {
+			return fmt.Errorf("set weights of %s %s rule %s: %d weights for %d backends; give one for each", key.Kind, key.Name, key.Rule, len(weights), len(s.rule.Backends))
+		}
 	}
 	if weights == nil {
 		delete(g.overrides, key)
 	} else {
 		g.overrides[key] = slices.Clone(weights)
 	}
-	for _, r := range g.current.Load().config.Rules {
-		if anyGateway(r.Key) != key {
-			continue
-		}
-		next := make([]int32, len(r.Backends))
-		for i := range r.Backends {
-			next[i] = r.Backends[i].Weight
-		}
+	for _, s := range states {
 		if weights != nil {
-			copy(next, weights)
+			s.set(slices.Clone(weights))
+		} else {
+			s.set(weightsOf(s.rule))
 		}
-		g.rules[r.Key].set(next)
 	}
 	return nil
+}
+
+// states of the rules that go by a key of any Gateway.
+func (g *Gateway) states(key config.RuleKey) []*ruleState {
+	if s := g.rules[key]; s != nil {
+		return append([]*ruleState{s}, g.variants[key]...)
+	}
+	return g.variants[key]
+}
+
+// weightsOf a rule, as the Config has them.
+func weightsOf(r *config.Rule) []int32 {
+	weights := make([]int32, len(r.Backends))
+	for i := range r.Backends {
+		weights[i] = r.Backends[i].Weight
+	}
+	return weights
 }
 
 // Weights in force of a rule, in the order of its Backends; false when there is no such rule.
 func (g *Gateway) Weights(key config.RuleKey) ([]int32, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	key = anyGateway(key)
-	for _, r := range g.current.Load().config.Rules {
-		if anyGateway(r.Key) == key {
-			return slices.Clone(*g.rules[r.Key].weights.Load()), true
-		}
+	if states := g.states(anyGateway(key)); len(states) > 0 {
+		return slices.Clone(*states[0].weights.Load()), true
 	}
 	return nil, false
 }
