@@ -94,7 +94,9 @@ type field struct {
 	any    dynamic.Interface
 	seen   cache.Store // of Rollouts, watched: polling would cost the cluster more than what is measured
 	unsee  context.CancelFunc
-	dir    string
+	// versions of the Rollout, as another watch tells them.
+	versions <-chan news
+	dir      string
 }
 
 func (f *field) stop() {

@@ -16,8 +16,12 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
+// reactionRest is how long a cluster and a controller run before they are measured, as those of users have: what a start leaves
+// is over.
+const reactionRest = 75 * time.Second
+
 // reaction measures the time from sending a promotion or an abort to the new weight in the routing object, as a watcher of
-// that object sees it.
+// that object sees it; and the part of it that is the controller's, from when a watcher of the Rollout sees what was asked.
 func reaction(ctx context.Context, o options) error {
 	peer, err := buildPeer(ctx, o)
 	if err != nil {
@@ -49,22 +53,27 @@ func reactionOf(ctx context.Context, o options, name, program string) error {
 	}
 	defer w.Stop()
 	weights := weightsOf(w)
-	var promoted, aborted []float64
+	asked, err := all.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=web"})
+	if err != nil {
+		return err
+	}
+	defer asked.Stop()
+	f.versions = versionsOf(asked)
+	time.Sleep(reactionRest)
+	var promoted, aborted reactions
 	for update := range routedUpdates {
 		if err := f.update(ctx, weights, fmt.Sprintf("img:v%d", update+2)); err != nil {
 			return err
 		}
 		for weight := 2; weight <= routedSteps; weight++ {
-			took, err := f.reacted(ctx, weights, `{"status":{"pauseConditions":null}}`, strconv.Itoa(weight))
-			if err != nil {
+			if err := f.reacted(ctx, weights, `{"status":{"pauseConditions":null}}`, strconv.Itoa(weight), &promoted); err != nil {
 				return err
 			}
-			promoted = append(promoted, took)
 		}
 		if update == routedUpdates-1 {
 			break
 		}
-		if _, err := f.reacted(ctx, weights, `{"status":{"pauseConditions":null}}`, "0"); err != nil {
+		if err := f.reacted(ctx, weights, `{"status":{"pauseConditions":null}}`, "0", &reactions{}); err != nil {
 			return err
 		}
 		if err := f.settled(ctx, 1, fmt.Sprintf("img:v%d", update+2)); err != nil {
@@ -73,50 +82,64 @@ func reactionOf(ctx context.Context, o options, name, program string) error {
 	}
 	const aborts = 150
 	for range aborts {
-		took, err := f.reacted(ctx, weights, `{"status":{"abort":true}}`, "0")
-		if err != nil {
+		if err := f.reacted(ctx, weights, `{"status":{"abort":true}}`, "0", &aborted); err != nil {
 			return err
 		}
-		aborted = append(aborted, took)
 		if err := f.degraded(ctx); err != nil { // a retry before that would take the abort back unseen
 			return err
 		}
 		if _, err := all.Patch(ctx, "web", types.MergePatchType, []byte(`{"status":{"abort":false}}`), metav1.PatchOptions{}, "status"); err != nil {
 			return err
 		}
-		if err := await(ctx, weights, "1"); err != nil {
+		if _, err := await(ctx, weights, "1"); err != nil {
 			return err
 		}
 	}
-	rowQuantiles(name+": promotion to the weight, as a watcher sees it", promoted)
-	rowQuantiles(name+": abort patch to weight 0", aborted)
+	rowQuantiles(name+": promotion to the weight, as a watcher sees it", promoted.whole)
+	rowQuantiles(name+": of it, from the promotion being seen", promoted.own)
+	rowQuantiles(name+": abort patch to weight 0", aborted.whole)
+	rowQuantiles(name+": of it, from the abort being seen", aborted.own)
 	return nil
 }
+
+// reactions in milliseconds: from sending the patch, and from a watcher seeing the patched Rollout, to a watcher seeing the weight.
+type reactions struct{ whole, own []float64 }
 
 // betweenActions is how long after a pause has begun a person acts at the earliest.
 const betweenActions = 100 * time.Millisecond
 
-// reacted patches the status of the Rollout that rests in a pause, and returns how many milliseconds later a watcher sees the weight.
-func (f *field) reacted(ctx context.Context, weights <-chan string, patch, weight string) (float64, error) {
+// reacted patches the status of the Rollout that rests in a pause, and adds how much later a watcher sees the weight.
+func (f *field) reacted(ctx context.Context, weights <-chan news, patch, weight string, into *reactions) error {
 	if err := f.paused(ctx); err != nil {
-		return 0, err
+		return err
 	}
 	time.Sleep(betweenActions)
 	began := time.Now()
-	if _, err := f.any.Resource(rolloutsResource).Namespace("default").Patch(ctx, "web", types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
-		return 0, err
+	patched, err := f.any.Resource(rolloutsResource).Namespace("default").Patch(ctx, "web", types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status")
+	if err != nil {
+		return err
 	}
-	err := await(ctx, weights, weight)
-	return time.Since(began).Seconds() * 1000, err
+	followed, err := await(ctx, weights, weight)
+	if err != nil {
+		return err
+	}
+	asked, err := await(ctx, f.versions, patched.GetResourceVersion())
+	if err != nil {
+		return err
+	}
+	into.whole = append(into.whole, followed.Sub(began).Seconds()*1000)
+	into.own = append(into.own, max(0, followed.Sub(asked).Seconds()*1000))
+	return nil
 }
 
 // update the Rollout to an image, and wait for the first weight.
-func (f *field) update(ctx context.Context, weights <-chan string, image string) error {
+func (f *field) update(ctx context.Context, weights <-chan news, image string) error {
 	patch := []byte(`[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"` + image + `"}]`)
 	if _, err := f.any.Resource(rolloutsResource).Namespace("default").Patch(ctx, "web", types.JSONPatchType, patch, metav1.PatchOptions{}); err != nil {
 		return err
 	}
-	return await(ctx, weights, "1")
+	_, err := await(ctx, weights, "1")
+	return err
 }
 
 func rowQuantiles(what string, ms []float64) {
@@ -156,36 +179,54 @@ func (f *field) routedApp(ctx context.Context) error {
 	return err
 }
 
+// news is what a watch has told, and when.
+type news struct {
+	what string
+	at   time.Time
+}
+
 // weightsOf sends the weight of each version of the canary Ingress.
-func weightsOf(w watch.Interface) <-chan string {
-	out := make(chan string, 1000)
+func weightsOf(w watch.Interface) <-chan news {
+	return told(w, func(in *networkingv1.Ingress) string {
+		return in.Annotations["nginx.ingress.kubernetes.io/canary-weight"]
+	})
+}
+
+// versionsOf sends each version of the Rollout.
+func versionsOf(w watch.Interface) <-chan news {
+	return told(w, (*unstructured.Unstructured).GetResourceVersion)
+}
+
+func told[T any](w watch.Interface, what func(T) string) <-chan news {
+	out := make(chan news, 10_000)
 	go func() {
 		defer close(out)
 		for e := range w.ResultChan() {
-			if in, ok := e.Object.(*networkingv1.Ingress); ok {
-				out <- in.Annotations["nginx.ingress.kubernetes.io/canary-weight"]
+			if o, ok := e.Object.(T); ok {
+				out <- news{what(o), time.Now()}
 			}
 		}
 	}()
 	return out
 }
 
-func await(ctx context.Context, weights <-chan string, want string) error {
+// await returns when it was told what is wanted.
+func await(ctx context.Context, told <-chan news, want string) (time.Time, error) {
 	late := time.NewTimer(time.Minute)
 	defer late.Stop()
 	for {
 		select {
-		case got, ok := <-weights:
+		case got, ok := <-told:
 			if !ok {
-				return errors.New("the watch has ended")
+				return time.Time{}, errors.New("the watch has ended")
 			}
-			if got == want {
-				return nil
+			if got.what == want {
+				return got.at, nil
 			}
 		case <-late.C:
-			return fmt.Errorf("the weight does not become %s within a minute", want)
+			return time.Time{}, fmt.Errorf("a watch does not tell %s within a minute", want)
 		case <-ctx.Done():
-			return ctx.Err()
+			return time.Time{}, ctx.Err()
 		}
 	}
 }
