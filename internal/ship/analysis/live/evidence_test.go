@@ -8,6 +8,7 @@ import (
 
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/fairway-dev/fairway/internal/kube/kubetest"
 	"github.com/fairway-dev/fairway/internal/ship/analysis"
@@ -23,8 +24,9 @@ func TestRestartsOfARevisionsPodsFailItsAnalysis(t *testing.T) {
 metadata: {name: %s, labels: {pod-template-hash: %s}}
 spec: {nodeSelector: {no: node}, containers: [{name: app, image: busybox}]}
 `, name, name))
+		before := p.DeepCopy() // a patch: the scheduler writes, too, that no node takes the pod
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", RestartCount: restarts}}
-		if err := h.Objects.Status().Update(t.Context(), p); err != nil {
+		if err := h.Objects.Status().Patch(t.Context(), p, client.MergeFrom(before)); err != nil {
 			t.Fatal(err)
 		}
 	}
