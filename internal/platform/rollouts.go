@@ -92,7 +92,8 @@ func setUpRollouts(ctx context.Context, h *House) error {
 	if err := judge.SetUp(ctx, m); err != nil {
 		return err
 	}
-	try := &experiment.Controller{Client: m.GetClient(), Recorder: events, InstanceID: h.Rollouts.InstanceID, FieldOwner: FieldManager, Log: h.Log, Aside: ship.Aside}
+	try := &experiment.Controller{Client: m.GetClient(), Reader: m.GetAPIReader(), Recorder: events, InstanceID: h.Rollouts.InstanceID,
+		FieldOwner: FieldManager, Log: h.Log, Aside: ship.Aside}
 	if err := try.SetUp(ctx, m); err != nil {
 		return err
 	}

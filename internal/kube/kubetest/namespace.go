@@ -121,6 +121,9 @@ func (c *Cluster) dump(ctx context.Context, t testing.TB, namespace string) {
 func conditions(o *unstructured.Unstructured) string {
 	var out []string
 	if phase, _, _ := unstructured.NestedString(o.Object, "status", "phase"); phase != "" {
+		if message, _, _ := unstructured.NestedString(o.Object, "status", "message"); message != "" {
+			phase += " " + message
+		}
 		out = append(out, phase)
 	}
 	list, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")

@@ -41,7 +41,10 @@ const (
 
 // Controller carries Experiments out. Fill in the fields, then call SetUp.
 type Controller struct {
-	Client client.Client // reads from the cache
+	// Client reads from the cache and writes; Reader reads from the API server itself what the cache lacks: an Experiment must
+	// not end because a cache is behind.
+	Client client.Client
+	Reader client.Reader
 	// Recorder of Events on Experiments and on the Rollouts that own them.
 	Recorder record.EventRecorder
 	// InstanceID chooses the Experiments to carry out by analysis.InstanceLabel; "" = those without it.
@@ -65,8 +68,9 @@ func Rules() []rbacv1.PolicyRule {
 	return []rbacv1.PolicyRule{
 		{APIGroups: []string{group}, Resources: []string{"experiments"}, Verbs: []string{"list", "watch", "patch"}},
 		{APIGroups: []string{group}, Resources: []string{"experiments/finalizers"}, Verbs: []string{"update"}},
-		{APIGroups: []string{group}, Resources: []string{"analysisruns"}, Verbs: []string{"list", "watch", "create", "patch"}},
-		{APIGroups: []string{group}, Resources: []string{"analysistemplates", "clusteranalysistemplates", "rollouts"}, Verbs: []string{"list", "watch"}},
+		{APIGroups: []string{group}, Resources: []string{"analysisruns"}, Verbs: []string{"get", "list", "watch", "create", "patch"}},
+		{APIGroups: []string{group}, Resources: []string{"analysistemplates", "clusteranalysistemplates"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{group}, Resources: []string{"rollouts"}, Verbs: []string{"list", "watch"}},
 		{APIGroups: []string{"apps"}, Resources: []string{"replicasets"}, Verbs: []string{"list", "watch", "create", "patch"}},
 		{APIGroups: []string{""}, Resources: []string{"services"}, Verbs: []string{"list", "watch", "create", "delete"}},
 		{APIGroups: []string{""}, Resources: []string{"events"}, Verbs: []string{"create"}},

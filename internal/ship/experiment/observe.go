@@ -166,11 +166,45 @@ func (c *Controller) observe(ctx context.Context, ex *argo.Experiment) (Snapshot
 	for _, r := range rs {
 		s.Runs[r.Name] = r
 	}
+	if err := c.runs(ctx, &s); err != nil {
+		return s, err
+	}
 	if err := c.names(ctx, &s); err != nil {
 		return s, err
 	}
 	s.Templates, err = c.templates(ctx, ex)
 	return s, err
+}
+
+// runs adds the runs that the status names and the cache does not have: after a start the cache of the runs may be older than
+// that of the Experiments.
+func (c *Controller) runs(ctx context.Context, s *Snapshot) error {
+	ex := s.Experiment
+	for i := range ex.Status.AnalysisRuns {
+		st := &ex.Status.AnalysisRuns[i]
+		if st.AnalysisRun == "" || st.Phase.Completed() || s.Runs[st.AnalysisRun] != nil {
+			continue
+		}
+		run := &argo.AnalysisRun{}
+		err := c.Reader.Get(ctx, types.NamespacedName{Namespace: ex.Namespace, Name: st.AnalysisRun}, run)
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return err
+		case metav1.IsControlledBy(run, ex):
+			s.Runs[run.Name] = run
+		}
+	}
+	return nil
+}
+
+// find reads an object from the cache, or from the API server when the cache does not have it; there is false when neither has.
+func (c *Controller) find(ctx context.Context, key types.NamespacedName, o client.Object) (there bool, err error) {
+	err = c.Client.Get(ctx, key, o)
+	if apierrors.IsNotFound(err) {
+		err = c.Reader.Get(ctx, key, o)
+	}
+	return err == nil, client.IgnoreNotFound(err)
 }
 
 // put enters an object by the template it was made of; of several the oldest stands.
@@ -237,7 +271,8 @@ func (c *Controller) taken(ctx context.Context, s *Snapshot, prefix, base, separ
 	return nil
 }
 
-// templates reads the AnalysisTemplates that analyses refer to, and those that they refer to.
+// templates reads the AnalysisTemplates that analyses refer to, and those that they refer to. One that was applied together with
+// the Experiment need not be in the cache yet.
 func (c *Controller) templates(ctx context.Context, ex *argo.Experiment) (analysis.Templates, error) {
 	t := analysis.Templates{Namespaced: map[string]*argo.AnalysisTemplate{}, Cluster: map[string]*argo.ClusterAnalysisTemplate{}}
 	var open []argo.AnalysisTemplateRef
@@ -252,10 +287,10 @@ func (c *Controller) templates(ctx context.Context, ex *argo.Experiment) (analys
 				continue
 			}
 			got := &argo.ClusterAnalysisTemplate{}
-			if err := c.Client.Get(ctx, types.NamespacedName{Name: r.TemplateName}, got); apierrors.IsNotFound(err) {
-				got = nil
-			} else if err != nil {
+			if there, err := c.find(ctx, types.NamespacedName{Name: r.TemplateName}, got); err != nil {
 				return t, err
+			} else if !there {
+				got = nil
 			}
 			if t.Cluster[r.TemplateName] = got; got != nil {
 				open = append(open, got.Spec.Templates...)
@@ -266,10 +301,10 @@ func (c *Controller) templates(ctx context.Context, ex *argo.Experiment) (analys
 			continue
 		}
 		got := &argo.AnalysisTemplate{}
-		if err := c.Client.Get(ctx, types.NamespacedName{Namespace: ex.Namespace, Name: r.TemplateName}, got); apierrors.IsNotFound(err) {
-			got = nil
-		} else if err != nil {
+		if there, err := c.find(ctx, types.NamespacedName{Namespace: ex.Namespace, Name: r.TemplateName}, got); err != nil {
 			return t, err
+		} else if !there {
+			got = nil
 		}
 		if t.Namespaced[r.TemplateName] = got; got != nil {
 			open = append(open, got.Spec.Templates...)

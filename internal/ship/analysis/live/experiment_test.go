@@ -10,13 +10,16 @@ import (
 	argo "github.com/argoproj/argo-rollouts/pkg/apis/rollouts/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairway-dev/fairway/internal/kube/kubetest"
+	"github.com/fairway-dev/fairway/internal/ship/live/house"
 )
 
 func TestAnExperimentBringsPodsAServiceAndAnAnalysisAndTakesThemAway(t *testing.T) {
@@ -97,6 +100,85 @@ spec:
 	}
 }
 
+// behind is a cache that has seen no AnalysisTemplate yet, and no AnalysisRun with the label unseen.
+type behind struct{ client.Client }
+
+func (b behind) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	if _, ok := o.(*argo.AnalysisTemplate); ok {
+		return apierrors.NewNotFound(argo.Resource("analysistemplates"), key.Name)
+	}
+	return b.Client.Get(ctx, key, o, opts...)
+}
+
+func (b behind) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	err := b.Client.List(ctx, list, opts...)
+	if runs, ok := list.(*argo.AnalysisRunList); ok {
+		runs.Items = slices.DeleteFunc(runs.Items, func(r argo.AnalysisRun) bool { return r.Labels["unseen"] != "" })
+	}
+	return err
+}
+
+func TestACacheThatIsBehindEndsNoExperiment(t *testing.T) {
+	t.Parallel()
+	h := serve(t)
+	ns := h.Namespace(t)
+	life, end := context.WithCancel(t.Context())
+	late := start(life, t, h.Cluster, "late", func(c client.Client) client.Client { return behind{c} })
+	// One that was just applied, with the template of its analysis.
+	create(t, h, &argo.AnalysisTemplate{}, ns, `
+metadata: {name: rate}
+spec: {metrics: [{name: rate, successCondition: result > 0.9, provider: {web: {url: "http://x/", jsonPath: "{$.rate}"}}}]}
+`)
+	const text = `
+metadata: {name: %s, labels: {argo-rollouts.argoproj.io/controller-instance-id: late}}
+spec:
+  scaleDownDelaySeconds: 0
+  templates:
+  - name: main
+    selector: {matchLabels: {app: %s}}
+    template:
+      metadata: {labels: {app: %s}}
+      spec: {containers: [{name: main, image: nginx}]}
+  analyses:
+  - {name: rate, templateName: rate, requiredForCompletion: true}
+`
+	create(t, h, &argo.Experiment{}, ns, fmt.Sprintf(text, "applied", "applied", "applied"))
+	// One whose analysis went on while another process carried it out.
+	ex := create(t, h, &argo.Experiment{}, ns, strings.Replace(fmt.Sprintf(text, "taken", "taken", "taken"), ": late", ": nobody", 1))
+	run := house.Read(t, &argo.AnalysisRun{}, ns, `
+metadata: {name: taken-rate, labels: {unseen: "yes"}}
+spec: {metrics: [{name: rate, successCondition: result > 0.9, provider: {web: {url: "http://x/", jsonPath: "{$.rate}"}}}]}
+`)
+	run.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(ex, argo.SchemeGroupVersion.WithKind("Experiment"))}
+	if err := h.Objects.Create(t.Context(), run); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, h, ns, run.Name, argo.AnalysisPhaseSuccessful)
+	now := metav1.Now()
+	ex.Labels["argo-rollouts.argoproj.io/controller-instance-id"] = "late"
+	ex.Status = argo.ExperimentStatus{Phase: argo.AnalysisPhaseRunning, AvailableAt: &now,
+		TemplateStatuses: []argo.TemplateStatus{{Name: "main", Status: argo.TemplateStatusRunning}},
+		AnalysisRuns:     []argo.ExperimentAnalysisRunStatus{{Name: "rate", Phase: argo.AnalysisPhaseRunning, AnalysisRun: run.Name}}}
+	if err := h.Objects.Update(t.Context(), ex); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"applied", "taken"} {
+		kubetest.Eventually(t, h.Cluster, &argo.Experiment{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}, func(ex *argo.Experiment) string {
+			if bad := ex.Status.Phase; bad.Completed() && bad != argo.AnalysisPhaseSuccessful {
+				t.Fatalf("%s ended in %s: %q %+v", name, bad, ex.Status.Message, ex.Status.AnalysisRuns)
+			}
+			if ex.Status.Phase != argo.AnalysisPhaseSuccessful {
+				return fmt.Sprintf("%s %q", ex.Status.Phase, ex.Status.Message)
+			}
+			return ""
+		})
+	}
+	end()
+	if err := <-late.ended; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAnObjectWithAFieldThatDoesNotDecodeStopsNobody(t *testing.T) {
 	t.Parallel()
 	h := serve(t)
@@ -121,7 +203,7 @@ spec:
 		t.Fatal(err)
 	}
 	life, end := context.WithCancel(t.Context())
-	again := start(life, t, h.Cluster, "lenient") // lists the object, while the other watches it
+	again := start(life, t, h.Cluster, "lenient", nil) // lists the object, while the other watches it
 	create(t, h, &argo.AnalysisRun{}, ns, `
 metadata: {name: run, labels: {argo-rollouts.argoproj.io/controller-instance-id: lenient}}
 spec: {metrics: [{name: m, provider: {web: {url: "http://x/"}}}]}

@@ -100,6 +100,22 @@ func TestAJobThatSucceedsFailsOrCannotStartGivesTheVerdict(t *testing.T) {
 	}
 }
 
+func TestASecretThatIsPartOfAJobsNameDoesNotLoseTheJob(t *testing.T) {
+	t.Parallel()
+	h := serve(t)
+	ns := h.Namespace(t)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "api"}, StringData: map[string]string{"token": "est"}}
+	if err := h.Objects.Create(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	args := "spec:\n  args: [{name: token, valueFrom: {secretKeyRef: {name: api, key: token}}}]"
+	run := create(t, h, &argo.AnalysisRun{}, ns, strings.Replace(job("", "", "busybox"), "spec:", args, 1))
+	run = ends(t, h, ns, run.Name, argo.AnalysisPhaseSuccessful)
+	if name := run.Status.MetricResults[0].Measurements[0].Metadata["job-name"]; name != string(run.UID)+".test.1" {
+		t.Errorf("the measurement names its Job %q", name)
+	}
+}
+
 func TestATerminatedRunEndsItsJob(t *testing.T) {
 	t.Parallel()
 	h := serve(t)
@@ -195,7 +211,7 @@ func TestARunGoesOnWhereAControllerThatEndedLeftIt(t *testing.T) {
 	c := serve(t).Cluster
 	ns := c.Namespace(t)
 	life, end := context.WithCancel(t.Context())
-	first := start(life, t, c, "again")
+	first := start(life, t, c, "again", nil)
 	run := create(t, first, &argo.AnalysisRun{}, ns, `
 metadata: {name: run, labels: {argo-rollouts.argoproj.io/controller-instance-id: again}}
 spec:
@@ -215,7 +231,7 @@ spec:
 	if err := <-first.ended; err != nil {
 		t.Fatalf("the manager's end: %v", err)
 	}
-	start(t.Context(), t, c, "again")
+	start(t.Context(), t, c, "again", nil)
 	var jobs batchv1.JobList
 	if err := c.Objects.List(t.Context(), &jobs, client.InNamespace(ns)); err != nil || len(jobs.Items) != 1 {
 		t.Fatalf("%d jobs, %v", len(jobs.Items), err)

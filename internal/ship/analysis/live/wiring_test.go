@@ -96,13 +96,13 @@ func serve(t *testing.T) *wiring {
 	mu.Lock()
 	defer mu.Unlock()
 	if current == nil {
-		current = start(context.Background(), t, c, "") // it ends with the process, as the cluster does
+		current = start(context.Background(), t, c, "", nil) // it ends with the process, as the cluster does
 	}
 	return current
 }
 
-// start the controllers of an instance, until ctx ends.
-func start(ctx context.Context, t *testing.T, c *kubetest.Cluster, instance string) *wiring {
+// start the controllers of an instance, until ctx ends. cached changes what Experiments are read from; nil = nothing does.
+func start(ctx context.Context, t *testing.T, c *kubetest.Cluster, instance string, cached func(client.Client) client.Client) *wiring {
 	t.Helper()
 	h := &wiring{Cluster: c, ended: make(chan error, 1), told: &told{by: map[string][]string{}}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -130,7 +130,11 @@ func start(ctx context.Context, t *testing.T, c *kubetest.Cluster, instance stri
 		Providers: provider.All(provider.Config{Evidence: h.pods, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, h.web)
 		}})}
-	experiments := &experiment.Controller{Client: m.GetClient(), Recorder: h.told, FieldOwner: "fairway", Log: log, InstanceID: instance}
+	from := m.GetClient()
+	if cached != nil {
+		from = cached(from)
+	}
+	experiments := &experiment.Controller{Client: from, Reader: m.GetAPIReader(), Recorder: h.told, FieldOwner: "fairway", Log: log, InstanceID: instance}
 	if err := runs.SetUp(context.Background(), m); err != nil {
 		t.Fatal(err)
 	}
