@@ -42,7 +42,8 @@ func (p *pass) route() bool {
 		return true
 	}
 	if (p.was.Abort || p.aborted()) && p.distinctStable() && p.descending() == "" && (in.Weight == 0 || !dynamicStable(p.ro)) {
-		p.point(p.ro.Spec.Strategy.Canary.CanaryService, p.stable, false)
+		// After the weight, which takes the traffic away at once; and also when a router cannot follow.
+		defer p.point(p.ro.Spec.Strategy.Canary.CanaryService, p.stable, false)
 	}
 	if _, service := Services(p.ro); in.Weight < in.Max {
 		p.point(service, p.stable, true) // it is about to have traffic

@@ -116,3 +116,24 @@ func TestAPromotedPauseGivesTheNextWeightBeforeItIsOnRecord(t *testing.T) {
 		t.Errorf("told %q, want %q", events, want)
 	}
 }
+
+// Nothing is written before the weight, by which an abort takes effect.
+func TestAnAbortWritesTheWeightFirst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(4, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	got := w.record()
+	w.user(abort)
+	w.settle()
+	want := []string{
+		"patch unstructured.Unstructured", // the weight
+		"patch v1.Service",                // the canary's, to the stable revision
+		"patch v1.ReplicaSet",             // when the canary's pods go
+		"patch status rollouts.Rollout",
+	}
+	if !slices.Equal(*got, want) {
+		t.Errorf("an abort is written as\n %s\nwant\n %s", strings.Join(*got, "\n "), strings.Join(want, "\n "))
+	}
+}
