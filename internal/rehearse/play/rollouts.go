@@ -158,7 +158,8 @@ func (c *cluster) another(w *workload, o *rollouts.Rollout, was, is *standing) {
 	}
 }
 
-// imageOf is the image of a revision's first container.
+// imageOf is the image of a revision's first container: by its ReplicaSet, or if that was not seen yet or cannot be made by the
+// workload that lends its template.
 func (c *cluster) imageOf(o *rollouts.Rollout, hash string) string {
 	sets, err := c.sets.ReplicaSets(o.Namespace).List(labels.SelectorFromSet(labels.Set{argo.DefaultRolloutUniqueLabelKey: hash}))
 	if err != nil {
@@ -169,7 +170,7 @@ func (c *cluster) imageOf(o *rollouts.Rollout, hash string) string {
 			return rs.Spec.Template.Spec.Containers[0].Image
 		}
 	}
-	return ""
+	return c.workload(o.Spec.WorkloadRef.Kind + "/" + o.Namespace + "/" + o.Spec.WorkloadRef.Name).image
 }
 
 // retried notes that an aborted update begins anew.
