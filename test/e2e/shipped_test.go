@@ -89,6 +89,14 @@ func ship(t *testing.T, c *cluster) {
 	for _, name := range shipped {
 		c.phase(name, "Healthy")
 	}
+	for name, want := range map[string]string{"without-templates": `analysistemplate.argoproj.io "none" not found`, "without-run": `analysisrun.argoproj.io "gone" not found`} {
+		eventually(t, func() string {
+			if out, _ := c.try("get", "experiment", name, "-o", "jsonpath={.status.phase}: {.status.message}"); !strings.HasPrefix(out, "Error: ") || !strings.Contains(out, want) {
+				return fmt.Sprintf("the Experiment %s is %s, want Error: %s", name, out, want)
+			}
+			return ""
+		})
+	}
 	c.kubectl("delete", "-n", "default", c.jobOf("lost")) // one that is gone is looked for at the API server
 	c.jobOf("long")
 	c.kubectl("patch", "analysisrun", "long", "--type=merge", "-p", `{"spec":{"terminate":true}}`)
