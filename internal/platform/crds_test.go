@@ -104,9 +104,26 @@ func kindsHaveDocuments(t *testing.T, c *Cluster) {
 		t.Fatal(err)
 	}
 	document("example.com/v1", "Widget", true)
+	// A definition that is deleted before its objects can be listed is looked at again only after minutes, by upstream.
+	eventually(t, func() string {
+		if err := rest.RESTClient().Get().AbsPath("/apis/example.com/v1/widgets").Do(t.Context()).Error(); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	if err := definitions.Delete(t.Context(), "widgets.example.com", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, func() string {
+		switch def, err := definitions.Get(t.Context(), "widgets.example.com", metav1.GetOptions{}); {
+		case apierrors.IsNotFound(err):
+			return ""
+		case err != nil:
+			return err.Error()
+		default:
+			return fmt.Sprintf("the definition is still there: %+v", def.Status.Conditions)
+		}
+	})
 	document("example.com/v1", "Widget", false)
 }
 
