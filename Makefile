@@ -28,8 +28,8 @@ $(BIN)/fairway-rehearse: $(BIN)/fairway
 	$(BIN)/fairway rehearse build -o $@
 
 demo: build ## rehearse examples/shop (a day, a release, a lost zone) and examples/canary (a good and a bad release behind a Gateway); writes shop.html and canary.html
-	@echo "== rehearsing a day of examples/shop"
-	$(BIN)/fairway rehearse examples/shop --html shop.html --json shop.json || test $$? -eq 1
+	@echo "== rehearsing a day of examples/shop, three times: chance has a part in it"
+	$(BIN)/fairway rehearse examples/shop --seeds 3 --html shop.html --json shop.json || test $$? -eq 1
 	@echo
 	@echo "== rehearsing examples/canary: a release that fails 2 % of its requests, then a good one"
 	$(BIN)/fairway rehearse examples/canary --timeline --html canary.html
