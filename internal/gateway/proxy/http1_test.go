@@ -103,6 +103,23 @@ func TestBodiesPassBothWaysUnchangedWhateverTheirLength(t *testing.T) {
 	}
 }
 
+// The end of the answer may be there before it is known that the end of the body was sent; nothing is left of it then.
+func TestAConnectionServesOnAfterABackendThatAnswersAsItReads(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", fmt.Sprint(r.ContentLength))
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		_, _ = io.Copy(w, r.Body)
+	}))
+	c := newClient(t)
+	sent := bytes.Repeat([]byte("0123456789abcde\n"), 4<<10)
+	for range 300 {
+		if resp, got := ask(t, c, "POST", h.url("/"), bytes.NewReader(sent)); resp.StatusCode != 200 || got != string(sent) {
+			t.Fatalf("%d bytes came back as %d with status %d", len(sent), len(got), resp.StatusCode)
+		}
+	}
+}
+
 func TestClientsThatWaitForContinueGetIt(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, Options{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))

@@ -185,11 +185,8 @@ func (u *upConn) readHead(x *exchange) failure {
 			_ = u.nc.SetDeadline(past) // it was given up just before
 		}
 	}
-	if r := x.rule.Retry; r != nil && slices.Contains(r.Codes, u.resp.Status) && u.uploading() && x.upload.taken.Load() {
-		// This answer may be tried again, once the goroutine that has just sent the last of the body knows that it has.
-		_ = u.nc.SetWriteDeadline(time.Now().Add(lastWrite))
-		<-u.uploaded
-		_ = u.nc.SetWriteDeadline(time.Time{})
+	if r := x.rule.Retry; r != nil && slices.Contains(r.Codes, u.resp.Status) {
+		u.awaitUploaded(x) // this answer may be tried again
 	}
 	return failure{busy: u.uploading()}
 }
@@ -198,6 +195,15 @@ var (
 	errInterim  = errors.New("more than 16 interim responses before an answer")
 	errSwitched = errors.New("the backend switches protocols without being asked to")
 )
+
+// awaitUploaded waits until the goroutine that was given the last of the body knows that it has sent it.
+func (u *upConn) awaitUploaded(x *exchange) {
+	if u.uploading() && x.upload.taken.Load() {
+		_ = u.nc.SetWriteDeadline(time.Now().Add(lastWrite))
+		<-u.uploaded
+		_ = u.nc.SetWriteDeadline(time.Time{})
+	}
+}
 
 // whole reports whether the body has come with the head.
 func (u *upConn) whole() bool {
@@ -250,6 +256,9 @@ func (c *http1Call) done(x *exchange) {
 	}
 	if u == nil {
 		return
+	}
+	if stopped && u.answered && u.body.Ended() {
+		u.awaitUploaded(x) // a backend that answers as it reads may be heard to the end before that
 	}
 	if u.uploading() {
 		x.client.stopReading()

@@ -164,8 +164,8 @@ func (g *Gateway) carryRules(c *config.Config) []*ruleState {
 		}
 		state.rule = r
 		states[i], next[r.Key] = state, state
-		if any := anyGateway(r.Key); any != r.Key {
-			variants[any] = append(variants[any], state)
+		if common := anyGateway(r.Key); common != r.Key {
+			variants[common] = append(variants[common], state)
 		}
 	}
 	g.rules, g.variants, g.overrides = next, variants, overrides
