@@ -166,10 +166,10 @@ func (c *Controller) observe(ctx context.Context, ex *argo.Experiment) (Snapshot
 	for _, r := range rs {
 		s.Runs[r.Name] = r
 	}
-	if err := c.runs(ctx, &s); err != nil {
-		return s, err
+	if err := c.names(ctx, &s); err != nil || ex.Status.Phase.Completed() {
+		return s, err // the verdict is given: nothing that is missing is looked for any more
 	}
-	if err := c.names(ctx, &s); err != nil {
+	if err := c.runs(ctx, &s); err != nil {
 		return s, err
 	}
 	s.Templates, err = c.templates(ctx, ex)

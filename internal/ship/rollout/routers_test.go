@@ -39,6 +39,20 @@ func TestHeaderRoutesAreInForceUntilAStepTakesThemAway(t *testing.T) {
 	}
 }
 
+func TestAnAbortPointsTheCanaryServiceBackAlthoughItsRouterCannotFollow(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
+	w.settle()
+	w.update("v2")
+	w.settle()
+	delete(w.objects, routeRef)
+	w.user(abort)
+	w.reconcile()
+	if w.plan.Why.Code != "TrafficRoutingError" || w.svcs["canary"].Spec.Selector[HashLabel] != hashOf("v1") {
+		t.Errorf("%+v, the canary Service selects %v", w.plan.Why, w.svcs["canary"].Spec.Selector)
+	}
+}
+
 func TestARouterWithoutItsObjectKeepsEverythingAndSaysSo(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, routedCanary(2, argo.CanaryStrategy{Steps: []argo.CanaryStep{weight(50), pauseFor("")}}))
